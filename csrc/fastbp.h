@@ -1,0 +1,354 @@
+/* fastbp: back-propagation for multilayer perceptrons in one preallocated arena.
+ *
+ * Read this header from top to bottom; it is the tutorial of the core.
+ *
+ *     X, y, order -> gather -> forward (z) -> loss (dz) -> backward (dW, db) -> update -> reset
+ *                    \______________________ one arena ______________________/
+ *
+ *     fbp_trainer *tr;
+ *     fbp_trainer_new(&tr, &config);          measures, allocates, carves; may fail and says why
+ *     while (more epochs) fbp_trainer_epoch(tr, &epoch);      never fails, NEVER ALLOCATES
+ *     fbp_trainer_free(tr);
+ *
+ * Letters: W b parameters, z pre-activation, a = f(z) activation, dz = dJ/dz, dW db gradients,
+ * n rows, in/out widths, l layer, t thread. All matrices are row-major without padding.
+ * Params, gradient and optimizer state are flat vectors of one length:
+ * all W, layer by layer, W_l as (in, out); then all b.
+ *
+ * Only *_new and *_init return a status. Nothing here prints, exits or holds global mutable state. */
+#ifndef FASTBP_H
+#define FASTBP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- Tables: a name stands in one list only ------------------------------------------------- */
+
+/*        enum           Python exception  text */
+#define FBP_STATUSES(X) \
+    X(FBP_OK,        "",              "ok") \
+    X(FBP_ENOMEM,    "MemoryError",   "out of memory") \
+    X(FBP_EOVERFLOW, "OverflowError", "the sizes overflow the address space") \
+    X(FBP_ETOOSMALL, "ValueError",    "max_memory is too small for one row") \
+    X(FBP_ETHREAD,   "RuntimeError",  "the thread team could not be started")
+
+#define FBP_ACTIVATIONS(X) X(identity) X(logistic) X(tanh) X(relu)
+#define FBP_LOSSES(X) X(squared_error) X(log_loss) X(binary_log_loss) X(poisson)
+/*                       name      state vectors */
+#define FBP_OPTIMIZERS(X) X(none, 0) X(sgd, 1) X(nesterov, 1) X(adam, 2)
+
+#define FBP_ENUM_STATUS(name, exception, text) name,
+typedef enum { FBP_STATUSES(FBP_ENUM_STATUS) FBP_N_STATUS } fbp_status;
+#define FBP_ENUM_ACT(name) FBP_ACT_##name,
+typedef enum { FBP_ACTIVATIONS(FBP_ENUM_ACT) FBP_N_ACT } fbp_activation;
+#define FBP_ENUM_LOSS(name) FBP_LOSS_##name,
+typedef enum { FBP_LOSSES(FBP_ENUM_LOSS) FBP_N_LOSS } fbp_loss;
+#define FBP_ENUM_OPT(name, states) FBP_OPT_##name,
+typedef enum { FBP_OPTIMIZERS(FBP_ENUM_OPT) FBP_N_OPT } fbp_optimizer;
+
+typedef enum { FBP_F32, FBP_F64, FBP_U8, FBP_I32 } fbp_dtype; /* U8 and I32 for targets only */
+
+extern const char *const fbp_status_text[FBP_N_STATUS];
+extern const char *const fbp_status_exception[FBP_N_STATUS];
+extern const char *const fbp_activation_name[FBP_N_ACT];
+extern const char *const fbp_loss_name[FBP_N_LOSS];
+extern const char *const fbp_optimizer_name[FBP_N_OPT];
+extern const int fbp_optimizer_states[FBP_N_OPT];
+
+/* ---- arena: one block, one cursor ------------------------------------------------------------ */
+
+#define FBP_ALIGN 64u /* bytes: one cache line, one AVX-512 vector */
+
+typedef struct {
+    char name[24];
+    int64_t shape[2];
+    size_t offset, bytes;
+} fbp_row; /* one line of the memory plan */
+
+typedef struct {
+    char *base;     /* NULL while measuring */
+    size_t size;    /* bytes of the block */
+    size_t cursor;  /* bytes handed out */
+    int overflow;   /* some size did not fit in size_t */
+    fbp_row *rows;  /* where to note what is carved, or NULL */
+    int n_rows, max_rows;
+} fbp_arena;
+
+/* rows * cols * item, rounded up to FBP_ALIGN; sets *overflow and gives 0 when it does not fit. */
+size_t fbp_size(int64_t rows, int64_t cols, size_t item, int *overflow);
+/* The next rows*cols items of the arena, aligned; NULL while measuring. */
+void *fbp_arena_take(fbp_arena *arena, const char *name, int l, int64_t rows, int64_t cols, size_t item);
+fbp_status fbp_arena_alloc(fbp_arena *arena, size_t size);
+void fbp_arena_free(fbp_arena *arena);
+/* In debug builds (FBP_DEBUG) fills what lies after `mark` with NaN and poisons it under ASan. */
+size_t fbp_arena_mark(const fbp_arena *arena);
+void fbp_arena_reset(fbp_arena *arena, size_t mark);
+
+/* ---- what to train on ------------------------------------------------------------------------ */
+
+typedef struct {
+    int64_t rows;
+    int features, outputs;         /* outputs: columns of y */
+    int csr;                       /* X is CSR instead of dense */
+    fbp_dtype x_dtype;             /* F32 or F64 */
+    const void *x;                 /* dense: first element; CSR: the values */
+    int64_t row_stride, col_stride; /* dense, in bytes */
+    const void *indptr, *indices;  /* CSR; int32_t, or int64_t when wide_index */
+    int wide_index;
+    fbp_dtype y_dtype;             /* I32: class indices (rows); F32, F64, U8: (rows, outputs) */
+    const void *y;                 /* or NULL */
+    const double *weight;          /* (rows) or NULL */
+} fbp_data;
+
+/* ---- kernels: one table per dtype and instruction set --------------------------------------- */
+
+typedef struct {
+    double alpha;    /* weight decay already divided by the weight sum of the batch */
+    double rate;     /* step size, for Adam with its bias correction */
+    double momentum, beta_1, beta_2, epsilon;
+} fbp_update;
+
+/* Targets and weights of the rows of one tile: row i of it is row `order ? order[first+i] : first+i`. */
+typedef struct {
+    const fbp_data *data;
+    const int64_t *order;
+    int64_t first;
+    double scale;    /* 1 / weight sum of the batch, goes into dz */
+    int clip;        /* clip probabilities at the dtype's epsilon in the reported value */
+} fbp_rows;
+
+static inline int64_t fbp_row_of(const fbp_rows *r, int64_t i) {
+    return r->order ? r->order[r->first + i] : r->first + i;
+}
+
+typedef struct {
+    const char *isa;
+    /* x(n,width) = the tile's rows of X, converted */
+    void (*gather)(void *x, const fbp_rows *rows, int64_t n, int width);
+    /* y(n,out) = the tile's rows of dense targets, converted */
+    void (*gather_targets)(void *y, const fbp_rows *rows, int64_t n, int out);
+    /* z(n,out) += b */
+    void (*add_bias)(void *z, const void *b, int64_t n, int out);
+    /* a(n,cols; contiguous) = f(z(n,cols; rows ldz apart)) */
+    void (*act[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
+    /* dz(n,cols; rows ld apart) *= f'(z(n,cols; rows ldz apart)) */
+    void (*derive[FBP_N_ACT])(void *dz, int64_t ld, const void *z, int64_t ldz, int64_t n, int cols);
+    /* in: z(n,out) of the output layer with bias. out: dz = (a - y) * weight * scale.
+     * Returns the weighted sum of the losses of the rows. y is used for dense targets only. */
+    double (*loss[FBP_N_LOSS])(void *z, const void *y, const fbp_rows *rows, int64_t n, int out);
+    /* the output activation in place */
+    void (*output[FBP_N_LOSS])(void *z, int64_t n, int out);
+    /* db(j0..j1) (+)= column sums of dz(n,out) */
+    void (*column_sums)(void *db, const void *dz, int64_t n, int out, int j0, int j1, int accumulate);
+    double (*square_sum)(const void *p, int64_t count);
+    /* One pass over a slice: p, g, s1, s2 of count numbers. Returns sum(p*p) before the update
+     * when alpha > 0. With optimizer `none`: g += alpha*p only. */
+    double (*update[FBP_N_OPT])(void *p, void *g, void *s1, void *s2, int64_t count, const fbp_update *u);
+
+    /* What dense_packed.c is made of; see packed_template.h for panels and strips. */
+    int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
+    void (*tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b, void *c,
+                        int64_t ldc, const void *bias, int accumulate);
+    void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, void *c,
+                       int64_t ldc, const void *bias, int accumulate);
+    void (*fill_panels[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
+    void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
+    void (*pack_panels)(void *panels, const void *M, int64_t rows, int cols, int64_t r0, int64_t r1);
+    void (*pack_transposed)(void *panels, const void *M, int cols, int r0, int r1);
+    void (*panel_sums)(void *db, const void *panel, int64_t n, int cols, int accumulate);
+} fbp_kernels;
+
+/* The table of the best instruction set that the CPU has and FASTBP_DISABLE_CPU leaves. */
+const fbp_kernels *fbp_kernels_of(fbp_dtype dtype);
+/* Names of the levels available now, best first; returns their number (at most 4). */
+int fbp_cpu_levels(const char *names[4]);
+
+/* ---- dense: the three products of a layer ----------------------------------------------------- */
+
+typedef void fbp_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *,
+                       float *, float *, int *);
+typedef void fbp_dgemm(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *,
+                       double *, double *, int *);
+typedef struct {
+    fbp_sgemm *sgemm; /* Fortran BLAS, given by the caller */
+    fbp_dgemm *dgemm;
+} fbp_blas;
+
+typedef struct {
+    fbp_dtype dtype;
+    size_t item;
+    const fbp_kernels *kernels;
+    const fbp_blas *blas;
+} fbp_backend;
+
+struct fbp_dense;
+typedef struct {
+    int in, out;
+    fbp_activation act;   /* of this layer; identity for the output layer (the loss has its own) */
+    int64_t W, b;         /* offsets in the parameters */
+    const struct fbp_dense *dense;
+    void *packed, *packed_T; /* W and W^T as dense wants them, or NULL */
+    int tile_rows;        /* rows of W in one tile of the weight gradient; from shapes alone */
+    int n_tiles, tile0;   /* tiles of this layer, and of the layers before it */
+} fbp_layer;
+
+/* The matrices are given from row 0 of the pass; r0..r1 are the rows to do, n the rows of the pass.
+ * dz is in whatever layout this dense likes best. */
+typedef struct fbp_dense {
+    const char *name;
+    int row_tile;    /* rows below which a tile is not worth its while */
+    int free_cut;    /* results do not depend on how rows are cut, to the bit: neighbouring tiles may be joined */
+    /* bytes of a packed matrix (rows, cols), of dz(n, width), and of one thread's scratch */
+    size_t (*packed_size)(const fbp_backend *be, int rows, int cols, int *overflow);
+    size_t (*dz_size)(const fbp_backend *be, int64_t n, int width, int *overflow);
+    size_t (*scratch_size)(const fbp_backend *be, const fbp_layer *layer, int64_t tile, int64_t n,
+                           int *overflow);
+    /* rows i0..i1 of W changed: refresh the packed copies */
+    void (*pack)(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1);
+    /* z(n,out) = f_in(z_in(n,in)) W + b */
+    void (*forward)(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
+                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch);
+    /* the loss left dz of the output layer row-major in place of z: bring it into this dense's layout */
+    void (*take_dz)(const fbp_backend *be, const fbp_layer *layer, void *dz, const void *z, int64_t r0,
+                    int64_t r1, int64_t n);
+    /* dz_in(n,in) = (dz(n,out) W^T) * f_in'(z_in) */
+    void (*input_grad)(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
+                       const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
+                       int64_t n);
+    /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0 */
+    void (*weight_grad)(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
+                        const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n,
+                        int accumulate, void *scratch);
+    /* db(j0..j1) (+)= column sums of dz; db points at column 0; j0 a multiple of 64 */
+    void (*bias_grad)(const fbp_backend *be, const fbp_layer *layer, void *db, const void *dz, int j0, int j1,
+                      int64_t n, int accumulate);
+} fbp_dense;
+
+extern const fbp_dense fbp_dense_blas, fbp_dense_packed;
+/* The faster of the two for this backend; FASTBP_DENSE=blas|packed decides otherwise. */
+const fbp_dense *fbp_dense_of(const fbp_backend *be);
+
+/* ---- pool: a team of threads; a NULL pool is the serial loop ---------------------------------- */
+
+typedef struct fbp_pool fbp_pool;
+typedef void fbp_task(void *context, int t);
+
+fbp_status fbp_pool_new(fbp_pool **pool, int n_threads);
+void fbp_pool_free(fbp_pool *pool);
+/* Runs task(context, t) for every t at once, t = 0 on the caller; returns when all are done. */
+void fbp_pool_run(fbp_pool *pool, fbp_task *task, void *context);
+/* Inside a task: waits until every thread of the team is here. */
+void fbp_pool_barrier(fbp_pool *pool);
+/* The t-th of n_threads equal parts of 0..count. */
+static inline void fbp_share(int64_t count, int t, int n_threads, int64_t *lo, int64_t *hi) {
+    *lo = count * t / n_threads;
+    *hi = count * (t + 1) / n_threads;
+}
+
+/* ---- net and tape: what is computed, and where it lives ---------------------------------------- */
+
+typedef struct {
+    int n_layers;       /* of weights */
+    fbp_layer *layers;
+    fbp_loss loss;
+    int64_t n_weights, n_params;
+    int max_width;      /* widest output of a layer */
+} fbp_net;
+
+/* Fills `layers` (work array of n_layers). acts: one per hidden layer. */
+fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, int n_layers, const int *widths, const int *acts,
+                        fbp_loss loss);
+
+typedef struct {
+    int64_t n;           /* rows of the pass */
+    const void *x;       /* (n, in) gathered rows, or the caller's rows in place */
+    void *gathered;      /* (n, in) in the arena */
+    void *y;             /* (n, out) dense targets */
+    void **z;            /* z[l] (n, out_l), row-major; the last becomes dz in place */
+    void *dz[2];         /* dz of hidden layer l in dz[l & 1] */
+    void *dz_top;        /* dz of the output layer: its z, or a copy as dense likes it */
+    char *scratch;       /* one piece per thread */
+    size_t scratch_bytes;
+    double *loss_part;   /* per row tile */
+    double *square_part; /* sum of squared weights per weight tile, over the layers */
+} fbp_tape;
+
+/* Rows r0..r1 of the pass: X -> z of all layers, that of the last into `result` (n, out). */
+void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
+                     const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch, void *result);
+/* Rows r0..r1: loss, and dz of the output layer in place of its z. Returns the weighted sum. */
+double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const fbp_rows *rows,
+                    int64_t r0, int64_t r1);
+/* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */
+void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
+                        int l, int64_t r0, int64_t r1);
+/* Rows i0..i1 of dW of layer l, and columns j0..j1 of db, from all rows of the pass. */
+void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+                         int i0, int i1, int accumulate, void *scratch);
+void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+                       int j0, int j1, int accumulate);
+
+/* ---- trainer: all of them together ------------------------------------------------------------ */
+
+typedef struct {
+    int n_layers;
+    const int *widths;     /* n_layers + 1 */
+    const int *acts;       /* n_layers - 1 */
+    fbp_loss loss;
+    fbp_dtype dtype;       /* F32 or F64 */
+    fbp_optimizer optimizer;
+    int64_t batch;         /* rows of a mini-batch */
+    int n_threads;         /* at most */
+    size_t max_memory;     /* bytes of the arena at most; 0: no limit */
+    int csr;               /* X will be CSR */
+    int forward_only;
+    const fbp_blas *blas;
+} fbp_config;
+
+typedef struct {
+    fbp_net net;
+    fbp_backend backend;
+    fbp_optimizer optimizer;
+    fbp_arena arena;
+    fbp_tape tape;
+    fbp_pool *pool;
+    int64_t batch;      /* rows of a mini-batch */
+    int64_t pass;       /* rows of one pass over the arena, <= batch */
+    int64_t tile;       /* rows of one tile of a pass; from shapes alone */
+    int n_threads;
+    int forward_only;
+    fbp_arena store;    /* what outlives a mini-batch: gradient and packed weights */
+    void *grad;         /* gradient of the mini-batch, n_params; NULL for optimizer `none` */
+} fbp_trainer;
+
+/* measure != 0 allocates nothing but the trainer's few bookkeeping bytes: its arenas have sizes and no
+ * block, and it must not be run. rows, when given, gets the plan: first of the arena, then of the store. */
+fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure, fbp_row *rows,
+                           int max_rows);
+void fbp_trainer_free(fbp_trainer *tr);
+
+typedef struct {
+    /* in */
+    const fbp_data *data;
+    const int64_t *order;     /* n row numbers, or NULL: 0..n */
+    int64_t n, batch;
+    void *params, *state[2];
+    double alpha, learning_rate, momentum, beta_1, beta_2, epsilon, loss_scale;
+    int clip;
+    double seconds;           /* pause after about this time */
+    /* in and out: zero at the start of an epoch; call again while row < n and finite */
+    int64_t row;              /* rows done */
+    int64_t t;                /* updates done, over all epochs */
+    double loss_sum;          /* sum over mini-batches of (loss * rows) */
+    int finite;               /* 1; becomes 0 when a loss is not finite: that update is not made */
+    int pause;
+} fbp_epoch;
+
+/* The calls below NEVER ALLOCATE and cannot fail. */
+void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch);
+/* Value and, with grad, exact gradient of the (weighted) mean loss over the n rows. */
+double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad);
+/* result(n, out) = the net's output for the rows. */
+void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result);
+
+#endif

@@ -1,0 +1,30 @@
+/* What a kernels file needs before it includes kernels_template.h once per instruction set. */
+#ifndef FASTBP_KERNELS_H
+#define FASTBP_KERNELS_H
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "fastbp.h"
+
+#if defined(__clang__)
+#define FBP_UNROLL _Pragma("clang loop unroll(full)")
+#define FBP_IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define FBP_UNROLL _Pragma("GCC unroll 16")
+#define FBP_IVDEP _Pragma("GCC ivdep")
+#endif
+
+#define FBP_GATHER_AHEAD 2  /* rows that the gather prefetches ahead */
+#define FBP_LOSS_BLOCK 64   /* rows (or columns) whose intermediate values live on the stack */
+
+/* Levels beyond the baseline that this compiler and processor family can build. */
+#if defined(__x86_64__)
+#define FBP_X86 1
+#endif
+
+#define FBP_JOIN3_(a, b, c) a##_##b##_##c
+#define FBP_JOIN3(a, b, c) FBP_JOIN3_(a, b, c)
+
+#endif

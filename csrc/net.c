@@ -1,0 +1,105 @@
+/* net: widths -> layers and offsets, and the order of the work in a pass. No arithmetic here: the
+ * products are dense's, the elementwise work is the kernels'. Forward, loss and input gradient are
+ * local to rows, so threads take row tiles; weight gradients need all rows and are cut by rows of W. */
+#include <limits.h>
+
+#include "fastbp.h"
+
+fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, int n_layers, const int *widths, const int *acts,
+                        fbp_loss loss) {
+    int64_t weights = 0, biases = 0;
+    net->n_layers = n_layers;
+    net->layers = layers;
+    net->loss = loss;
+    net->max_width = 0;
+    for (int l = 0; l < n_layers; l++) {
+        fbp_layer *layer = &layers[l];
+        *layer = (fbp_layer){.in = widths[l], .out = widths[l + 1], .W = weights, .b = biases};
+        layer->act = l + 1 < n_layers ? (fbp_activation)acts[l] : FBP_ACT_identity;
+        weights += (int64_t)layer->in * layer->out; /* two ints: fits */
+        biases += layer->out;
+        if (weights > INT64_MAX / 64)
+            return FBP_EOVERFLOW;
+        if (layer->out > net->max_width)
+            net->max_width = layer->out;
+    }
+    for (int l = 0; l < n_layers; l++)
+        layers[l].b += weights;
+    net->n_weights = weights;
+    net->n_params = weights + biases;
+    return FBP_OK;
+}
+
+static void *at(const void *base, int64_t index, const fbp_backend *be) {
+    return (char *)base + index * (int64_t)be->item;
+}
+
+static void *dz_of(const fbp_net *net, const fbp_tape *tape, int l) {
+    return l + 1 < net->n_layers ? tape->dz[l & 1] : tape->dz_top;
+}
+
+/* z of layer l-1, whose activation is what layer l multiplies; for the first layer that is x itself */
+static const void *z_into(const fbp_net *net, const fbp_tape *tape, int l, fbp_activation *act) {
+    *act = l ? net->layers[l - 1].act : FBP_ACT_identity;
+    return l ? tape->z[l - 1] : tape->x;
+}
+
+void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
+                     const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch,
+                     void *result) {
+    if (tape->x == tape->gathered) {
+        fbp_rows tile = *rows;
+        int in = net->layers[0].in;
+        tile.first += r0;
+        be->kernels->gather(at(tape->gathered, r0 * in, be), &tile, r1 - r0, in);
+    }
+    for (int l = 0; l < net->n_layers; l++) {
+        const fbp_layer *layer = &net->layers[l];
+        fbp_activation act_in;
+        const void *z_in = z_into(net, tape, l, &act_in);
+        void *z = l + 1 < net->n_layers ? tape->z[l] : result;
+        layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, z_in, act_in, r0,
+                              r1, scratch);
+    }
+}
+
+double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const fbp_rows *rows,
+                    int64_t r0, int64_t r1) {
+    int top = net->n_layers - 1;
+    const fbp_layer *layer = &net->layers[top];
+    void *z = at(tape->z[top], r0 * layer->out, be);
+    void *y = at(tape->y, r0 * layer->out, be);
+    fbp_rows tile = *rows;
+    tile.first += r0;
+    if (tile.data->y_dtype != FBP_I32)
+        be->kernels->gather_targets(y, &tile, r1 - r0, layer->out);
+    double loss = be->kernels->loss[net->loss](z, y, &tile, r1 - r0, layer->out);
+    if (layer->dense->take_dz)
+        layer->dense->take_dz(be, layer, tape->dz_top, tape->z[top], r0, r1, tape->n);
+    return loss;
+}
+
+void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
+                        int l, int64_t r0, int64_t r1) {
+    const fbp_layer *layer = &net->layers[l];
+    fbp_activation act_in;
+    const void *z_in = z_into(net, tape, l, &act_in);
+    layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1), dz_of(net, tape, l),
+                             z_in, act_in, r0, r1, tape->n);
+}
+
+void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+                         int i0, int i1, int accumulate, void *scratch) {
+    const fbp_layer *layer = &net->layers[l];
+    fbp_activation act_in;
+    const void *z_in = z_into(net, tape, l, &act_in);
+    layer->dense->weight_grad(be, layer, at(grad, layer->W + (int64_t)i0 * layer->out, be),
+                              dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n, accumulate, scratch);
+}
+
+void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+                       int j0, int j1, int accumulate) {
+    const fbp_layer *layer = &net->layers[l];
+    layer->dense->bias_grad(be, layer, at(grad, layer->b, be), dz_of(net, tape, l), j0, j1, tape->n,
+                            accumulate);
+}

@@ -1,0 +1,20 @@
+"""fastbp: multilayer perceptrons on the CPU, in one arena of memory.
+
+`MLPClassifier` and `MLPRegressor` are drop-in for scikit-learn's; `Network` is the engine beneath
+them for people who write their own loop; `memory_plan` tells what a fit will allocate.
+"""
+
+from fastbp._version import __version__
+from fastbp.classifier import MLPClassifier
+from fastbp.memory import MemoryPlan, memory_plan
+from fastbp.network import Network
+from fastbp.regressor import MLPRegressor
+
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "MemoryPlan",
+    "Network",
+    "__version__",
+    "memory_plan",
+]

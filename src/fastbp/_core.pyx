@@ -1,0 +1,380 @@
+# cython: language_level=3, embedsignature=True
+"""The compiled core: a thin interface of csrc/fastbp.h. It owns the arena's life, releases the GIL and
+turns a status into an exception; validation of what users pass is the Python layer's."""
+import builtins
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from fastbp._blas cimport scipy_blas
+
+cnp.import_array()
+
+
+cdef _names(const char *const *table, int n):
+    return tuple(table[i].decode() for i in range(n))
+
+
+ACTIVATIONS = _names(fbp_activation_name, FBP_N_ACT)
+LOSSES = _names(fbp_loss_name, FBP_N_LOSS)
+OPTIMIZERS = _names(fbp_optimizer_name, FBP_N_OPT)
+
+cdef enum:
+    PAUSE_MS = 50  # a Ctrl-C is heard within about this time
+    MAX_DIMENSION = 0x7FFFFFFF
+
+
+def cpu_levels():
+    """Instruction-set levels that may be used now, best first (honours ``FASTBP_DISABLE_CPU``)."""
+    cdef fbp_names names
+    cdef int n = fbp_cpu_levels(names)
+    return [names[i].decode() for i in range(n)]
+
+
+def cpu_level():
+    """The level that a net built now will use."""
+    return cpu_levels()[0]
+
+
+cdef class Data:
+    """A view of the caller's X, y and weights; it keeps them alive and copies nothing.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, features), float32 or float64, any strides; or a CSR matrix or array
+    y : None, int32 ndarray of shape (n,) (class indices), or C-contiguous ndarray of shape (n, outputs),
+        float32, float64, uint8 or bool
+    sample_weight : None or C-contiguous float64 ndarray of shape (n,)
+    """
+
+    cdef fbp_data c
+    cdef object keep
+    cdef readonly int64_t n_rows
+    cdef readonly int64_t n_features
+
+    def __init__(self, X, y=None, sample_weight=None):
+        cdef cnp.ndarray a
+        self.keep = [X, y, sample_weight]
+        self.n_rows, self.n_features = X.shape
+        if self.n_features > MAX_DIMENSION:
+            raise OverflowError(f"X has {self.n_features} features; at most {MAX_DIMENSION} are supported")
+        self.c.rows = self.n_rows
+        self.c.features = <int>self.n_features
+        if isinstance(X, np.ndarray):
+            a = self._aligned(X, "X")
+            self.c.x_dtype = self._float(a, "X")
+            self.c.x = cnp.PyArray_DATA(a)
+            self.c.row_stride, self.c.col_stride = a.strides[0], a.strides[1]
+        else:
+            self._set_csr(X)
+        if y is not None:
+            self._set_y(y)
+        if sample_weight is not None:
+            a = self._aligned(sample_weight, "sample_weight")
+            if a.dtype != np.float64 or not a.flags.c_contiguous or a.ndim != 1 or a.shape[0] != self.n_rows:
+                raise ValueError("sample_weight must be a C-contiguous float64 array of one number per row, "
+                                 f"got {sample_weight.dtype} of shape {sample_weight.shape}")
+            self.c.weight = <const double *>cnp.PyArray_DATA(a)
+
+    cdef cnp.ndarray _aligned(self, a, name):
+        if not a.flags.aligned or not a.dtype.isnative:
+            raise ValueError(f"{name} must be aligned and of native byte order")
+        return a
+
+    cdef fbp_dtype _float(self, cnp.ndarray a, name) except *:
+        if a.dtype == np.float32:
+            return FBP_F32
+        if a.dtype == np.float64:
+            return FBP_F64
+        raise TypeError(f"{name} must be float32 or float64, got {a.dtype}")
+
+    cdef _set_csr(self, X):
+        cdef cnp.ndarray values = self._aligned(X.data, "X.data")
+        cdef cnp.ndarray indptr = self._aligned(X.indptr, "X.indptr")
+        cdef cnp.ndarray indices = self._aligned(X.indices, "X.indices")
+        if indptr.dtype != indices.dtype or indptr.dtype not in (np.int32, np.int64):
+            raise TypeError("X.indptr and X.indices must both be int32 or both int64, "
+                            f"got {indptr.dtype} and {indices.dtype}")
+        for a in (values, indptr, indices):
+            if not a.flags.c_contiguous:
+                raise ValueError("the arrays of a CSR X must be contiguous")
+        self.keep += [values, indptr, indices]
+        self.c.csr = 1
+        self.c.x_dtype = self._float(values, "X.data")
+        self.c.x = cnp.PyArray_DATA(values)
+        self.c.indptr = cnp.PyArray_DATA(indptr)
+        self.c.indices = cnp.PyArray_DATA(indices)
+        self.c.wide_index = indptr.dtype == np.int64
+
+    cdef _set_y(self, y):
+        cdef cnp.ndarray a = self._aligned(y, "y")
+        if a.shape[0] != self.n_rows or not a.flags.c_contiguous:
+            raise ValueError(f"y must be C-contiguous with {self.n_rows} rows, got shape {y.shape}")
+        if a.ndim == 1 and a.dtype == np.int32:
+            self.c.y_dtype = FBP_I32
+            self.c.outputs = 0
+        elif a.ndim == 2:
+            self.c.y_dtype = FBP_U8 if a.dtype in (np.uint8, np.bool_) else self._float(a, "y")
+            self.c.outputs = a.shape[1]
+        else:
+            raise ValueError("y must be int32 class indices of shape (n,) or of shape (n, n_outputs), "
+                             f"got {a.dtype} of shape {y.shape}")
+        self.c.y = cnp.PyArray_DATA(a)
+
+
+cdef int _index(tuple names, name, what) except -1:
+    if name not in names:
+        raise ValueError(f"{what} must be one of {', '.join(names)}; got {name!r}")
+    return names.index(name)
+
+
+cdef class Trainer:
+    """One arena and one team of threads; allocated here, never later. Not re-entrant.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int, with input and output
+    activations : sequence of str, one per hidden layer
+    loss, dtype, optimizer : str
+    batch_size : int, rows of a mini-batch
+    n_threads : int, at most so many threads
+    max_memory : int, bytes of the arena at most; 0 for no limit
+    sparse : bool, X will be CSR
+    forward_only : bool, for prediction: no z is kept
+    measure : bool, only plan: nothing is allocated and nothing can be run
+
+    Raises
+    ------
+    MemoryError, OverflowError
+        The bytes cannot be had; the message says how many.
+    ValueError
+        An unknown name, or `max_memory` is too small for one row.
+    """
+
+    cdef fbp_trainer *c
+    cdef fbp_config config
+    cdef fbp_row *rows
+    cdef int *sizes
+    cdef int n_rows
+    cdef readonly object dtype
+    cdef readonly tuple layer_sizes
+    cdef readonly int64_t updates  # made by the last train_epoch, also by one that was interrupted
+
+    def __cinit__(self, layer_sizes, activations, loss, dtype, batch_size, optimizer="none", n_threads=1,
+                  max_memory=0, sparse=False, forward_only=False, measure=False):
+        cdef int n = len(layer_sizes)
+        cdef fbp_status status
+        self.layer_sizes = tuple(layer_sizes)
+        if n < 2 or len(activations) != n - 2:
+            raise ValueError(f"layer_sizes needs at least two entries and one activation per hidden layer, "
+                             f"got {n} and {len(activations)}")
+        if not all(1 <= size <= MAX_DIMENSION for size in layer_sizes):
+            raise OverflowError(f"layer_sizes must be between 1 and {MAX_DIMENSION}, got {self.layer_sizes}")
+        if not 1 <= batch_size < 1 << 62:
+            raise OverflowError(f"batch_size must be between 1 and 2**62, got {batch_size}")
+        self.sizes = <int *>calloc(2 * n, sizeof(int))
+        self.rows = <fbp_row *>calloc(2 * n + 16, sizeof(fbp_row))
+        if self.sizes == NULL or self.rows == NULL:
+            raise MemoryError("no memory for the description of the net")
+        for i in range(n):
+            self.sizes[i] = layer_sizes[i]
+        for i in range(n - 2):
+            self.sizes[n + i] = _index(ACTIVATIONS, activations[i], "activation")
+        self.config = fbp_config(
+            n_layers=n - 1, widths=self.sizes, acts=self.sizes + n,
+            loss=<fbp_loss>_index(LOSSES, loss, "loss"),
+            dtype=FBP_F64 if _index(("float32", "float64"), str(dtype), "dtype") else FBP_F32,
+            optimizer=<fbp_optimizer>_index(OPTIMIZERS, optimizer, "optimizer"),
+            batch=batch_size, n_threads=n_threads, max_memory=max_memory, csr=sparse,
+            forward_only=forward_only, blas=scipy_blas())
+        self.dtype = np.dtype(str(dtype))
+        status = fbp_trainer_new(&self.c, &self.config, measure, self.rows, 2 * n + 16)
+        if status != FBP_OK:
+            self._raise(status, max_memory)
+        self.n_rows = self.c.arena.n_rows + self.c.store.n_rows
+
+    cdef _raise(self, fbp_status status, max_memory):
+        exception = getattr(builtins, fbp_status_exception[<int>status].decode())
+        message = fbp_status_text[<int>status].decode()
+        if self.c != NULL:
+            needed = self.c.arena.cursor + self.c.store.cursor
+            if exception is ValueError:
+                message += f": got max_memory={max_memory}, one row needs {self.c.arena.cursor} bytes"
+            elif exception is MemoryError:
+                message += f": the net needs {needed} bytes for mini-batches of {self.config.batch} rows"
+        if exception is OverflowError:
+            message += f": layer_sizes={self.layer_sizes}, batch_size={self.config.batch}"
+        raise exception(message)
+
+    def __dealloc__(self):
+        fbp_trainer_free(self.c)
+        free(self.rows)
+        free(self.sizes)
+
+    @property
+    def n_params(self):
+        return self.c.net.n_params
+
+    @property
+    def batch_rows(self):
+        """Rows of one pass over the arena; less than `batch_size` where `max_memory` asks for it."""
+        return self.c.fpass
+
+    @property
+    def n_threads(self):
+        """Threads in the team: at most those asked for, fewer where shapes are not worth them."""
+        return self.c.n_threads
+
+    def plan(self):
+        """Every piece of memory: a dict of rows (name, shape, offset, bytes) and totals."""
+        cdef int64_t vector = self.c.net.n_params * self.dtype.itemsize
+        rows = []
+        for i in range(self.n_rows):
+            row = self.rows[i]
+            shape = tuple(row.shape[k] for k in range(2))
+            rows.append((row.name.decode(), shape, row.offset if i < self.c.arena.n_rows else None, row.bytes))
+        vectors = ["params"]
+        if not self.c.forward_only:
+            if self.c.optimizer == FBP_OPT_none:
+                vectors.append("grad")
+            names = {1: ["velocity"], 2: ["m", "v"]}
+            vectors += names.get(fbp_optimizer_states[<int>self.c.optimizer], [])
+        rows += [(name, (self.c.net.n_params,), None, vector) for name in vectors]
+        return {
+            "rows": rows,
+            "arena_bytes": self.c.arena.cursor,
+            "total_bytes": self.c.arena.cursor + self.c.store.cursor + vector * len(vectors),
+            "batch_rows": self.c.fpass,
+            "n_threads": self.c.n_threads,
+            "dense": tuple(self.c.net.layers[l].dense.name.decode() for l in range(self.c.net.n_layers)),
+        }
+
+    def buffers(self):
+        """(name, address, bytes) of every piece of the arena."""
+        return [(self.rows[i].name.decode(), <size_t>self.c.arena.base + self.rows[i].offset, self.rows[i].bytes)
+                for i in range(self.c.arena.n_rows)]
+
+    cdef void *_vector(self, a, name, bint written=True) except NULL:
+        if (not isinstance(a, np.ndarray) or a.dtype != self.dtype or a.ndim != 1
+                or (<cnp.ndarray>a).shape[0] != self.c.net.n_params or not a.flags.c_contiguous
+                or not a.flags.aligned):
+            raise ValueError(f"{name} must be a contiguous {self.dtype} array of shape ({self.n_params},), "
+                             f"got {getattr(a, 'dtype', type(a))} of shape {getattr(a, 'shape', None)}")
+        if written and not a.flags.writeable:
+            raise ValueError(f"{name} must be writeable")
+        return cnp.PyArray_DATA(<cnp.ndarray>a)
+
+    cdef _prepare(self, fbp_epoch *e, params, Data data, order, bint training):
+        """`order` is trusted: its numbers are not checked against the rows of `data`."""
+        cdef cnp.ndarray rows
+        memset(e, 0, sizeof(fbp_epoch))
+        if data.n_features != self.sizes[0]:
+            raise ValueError(f"X has {data.n_features} features, the net takes {self.sizes[0]}")
+        if self.c.arena.base == NULL:
+            raise ValueError("this Trainer only measures")
+        e.data = &data.c
+        e.params = self._vector(params, "params", training)
+        e.n = data.n_rows
+        if order is not None:
+            rows = order
+            if rows.dtype != np.int64 or rows.ndim != 1 or not rows.flags.c_contiguous:
+                raise ValueError("order must be a C-contiguous int64 array")
+            e.order = <const int64_t *>cnp.PyArray_DATA(rows)
+            e.n = rows.shape[0]
+        e.loss_scale = 1
+        e.finite = 1
+
+    cdef _check_targets(self, Data data):
+        n_outputs = self.layer_sizes[-1]
+        if data.c.y == NULL:
+            raise ValueError("data has no y")
+        if data.c.y_dtype == FBP_I32 and self.config.loss != FBP_LOSS_log_loss:
+            raise ValueError("class indices as y go with log_loss only")
+        if data.c.y_dtype != FBP_I32 and data.c.outputs != n_outputs:
+            raise ValueError(f"y has {data.c.outputs} columns, the net has {n_outputs} outputs")
+
+    def train_epoch(self, params, state, Data data, order, batch_size, *, double alpha, double learning_rate,
+                    double beta_1=0.9, double beta_2=0.999, double epsilon=1e-8, double momentum=0.9,
+                    int64_t t=0, double loss_scale=1.0, bint clip_loss=False):
+        """One epoch over the rows `order` of `data` (None: all, as they stand), updating params and state.
+
+        Returns
+        -------
+        loss : float
+            Sum over mini-batches of loss times rows, over all rows.
+        steps : int
+            Updates made.
+        finite : bool
+            False: the loss of the next update was not finite, and that update was not made.
+        """
+        cdef fbp_epoch e
+        self._prepare(&e, params, data, order, True)
+        self._check_targets(data)
+        if len(state) != fbp_optimizer_states[<int>self.config.optimizer] or not len(state) or self.c.forward_only:
+            raise ValueError(f"state has {len(state)} vectors, which the optimizer of this Trainer does not take")
+        for i in range(len(state)):
+            e.state[i] = self._vector(state[i], "state")
+        if not 1 <= batch_size <= self.config.batch:
+            raise ValueError(f"batch_size must be between 1 and {self.config.batch}, got {batch_size}")
+        e.batch = batch_size
+        e.alpha, e.learning_rate, e.momentum = alpha, learning_rate, momentum
+        e.beta_1, e.beta_2, e.epsilon, e.t = beta_1, beta_2, epsilon, t
+        e.loss_scale, e.clip = loss_scale, clip_loss
+        e.seconds = PAUSE_MS * 1e-3
+        self.updates = 0
+        with nogil:
+            while e.row < e.n and e.finite:
+                fbp_trainer_epoch(self.c, &e)
+                self.updates = e.t - t
+                if e.row < e.n and e.finite:
+                    with gil:
+                        PyErr_CheckSignals()
+        return e.loss_sum / max(e.n, 1), self.updates, bool(e.finite)
+
+    def value_and_grad(self, params, Data data, grad, order=None, *, double alpha=0.0, double loss_scale=1.0,
+                       bint clip_loss=False):
+        """The (weighted) mean loss over the rows; fills `grad` (None: value only) with its exact gradient."""
+        cdef fbp_epoch e
+        cdef void *g = NULL
+        cdef double value
+        self._prepare(&e, params, data, order, False)
+        self._check_targets(data)
+        if self.config.optimizer != FBP_OPT_none or self.c.forward_only:
+            raise ValueError("value_and_grad needs a Trainer with optimizer 'none'")
+        if grad is not None:
+            g = self._vector(grad, "grad")
+        e.alpha, e.loss_scale, e.clip = alpha, loss_scale, clip_loss
+        with nogil:
+            value = fbp_trainer_value_grad(self.c, &e, g)
+        return value
+
+    def loss(self, params, Data data, order=None, *, double alpha=0.0, double loss_scale=1.0,
+             bint clip_loss=False):
+        """The (weighted) mean loss over the rows."""
+        return self.value_and_grad(params, data, None, order, alpha=alpha, loss_scale=loss_scale,
+                                   clip_loss=clip_loss)
+
+    def forward(self, params, Data data, out, order=None):
+        """Fills `out`, C-contiguous of shape (rows, n_outputs), with the net's output for the rows."""
+        cdef fbp_epoch e
+        cdef void *result
+        self._prepare(&e, params, data, order, False)
+        if (out.dtype != self.dtype or out.shape != (e.n, self.layer_sizes[-1]) or not out.flags.c_contiguous
+                or not out.flags.writeable):
+            raise ValueError(f"out must be a writeable C-contiguous {self.dtype} array of shape "
+                             f"{(e.n, self.layer_sizes[-1])}, got {out.dtype} of shape {out.shape}")
+        result = cnp.PyArray_DATA(<cnp.ndarray>out)
+        with nogil:
+            fbp_trainer_forward(self.c, &e, result)
+
+
+def plan(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory=0, sparse=False,
+         forward_only=False):
+    """The plan of a Trainer of these arguments, without allocating it."""
+    return Trainer(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory, sparse,
+                   forward_only, True).plan()

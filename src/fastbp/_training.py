@@ -1,0 +1,305 @@
+"""The loops around the compiled core: epochs of stochastic solvers, and L-BFGS.
+
+Python runs between epochs only: it shuffles row numbers, keeps the history, decides when to stop.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ._schedule import new_optimizer
+
+NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+CAUSES = "Likely causes are a learning rate that is too large, or input that is not scaled."
+
+
+@dataclass
+class Job:
+    """Everything that one call of ``fit`` or ``partial_fit`` trains on."""
+
+    trainer: object  # _core.Trainer
+    params: object  # Parameters that are trained
+    data: object  # _core.Data
+    n_rows: int
+    rows: object  # int64 row numbers to train on; None for all
+    batch_size: int
+    random_state: object
+    loss_scale: float
+    target: np.ndarray  # as the core takes it
+    sample_weight: object  # float64 array or None
+    validation_rows: object = None  # int64 row numbers; None without early stopping
+
+
+def split_rows(estimator, n_rows, stratify, random_state):
+    """Choose training and validation rows as scikit-learn's estimators do; X is not touched.
+
+    Returns
+    -------
+    rows, validation_rows : ndarray of int64
+    """
+    from sklearn.model_selection import train_test_split
+
+    rows, validation_rows = train_test_split(
+        np.arange(n_rows, dtype=np.int64),
+        random_state=random_state,
+        test_size=estimator.validation_fraction,
+        stratify=stratify,
+    )
+    if len(validation_rows) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' "
+            "or the size of your dataset."
+        )
+    return rows, validation_rows
+
+
+class RowOrder:
+    """The order in which the rows are visited, epoch by epoch.
+
+    Each epoch permutes the order of the one before with ``random_state.shuffle`` of 0..n-1: the
+    stream of ``sklearn.utils.shuffle``. Three index arrays, allocated once.
+    """
+
+    def __init__(self, n_rows, rows, shuffle, random_state):
+        self._identity = np.arange(n_rows, dtype=np.int64)
+        self._order = self._identity.copy()
+        self._rows = rows
+        self._random_state = random_state if shuffle else None
+        if shuffle:
+            self._draw = np.empty_like(self._order)
+            self._spare = np.empty_like(self._order)
+        self._visit = self._order if rows is None else rows
+
+    def next_epoch(self):
+        """Row numbers of the data in visiting order."""
+        if self._random_state is None:
+            return self._visit
+        np.copyto(self._draw, self._identity)
+        self._random_state.shuffle(self._draw)
+        # mode="clip" writes into `out` directly; the default would buffer.
+        np.take(self._order, self._draw, out=self._spare, mode="clip")
+        self._order, self._spare = self._spare, self._order
+        if self._rows is None:
+            return self._order
+        return np.take(self._rows, self._order, out=self._draw, mode="clip")
+
+
+def _start_history(estimator):
+    # An estimator whose history is missing (preset weights, or an earlier fit by lbfgs) gets one.
+    if not hasattr(estimator, "loss_curve_"):
+        estimator.loss_curve_ = []
+    if not hasattr(estimator, "_no_improvement_count"):
+        estimator._no_improvement_count = 0
+    if estimator.early_stopping:
+        if getattr(estimator, "validation_scores_", None) is None:
+            estimator.validation_scores_ = []
+            estimator.best_validation_score_ = -np.inf
+        estimator.best_loss_ = None
+    else:
+        if getattr(estimator, "best_loss_", None) is None:
+            estimator.best_loss_ = np.inf
+        estimator.validation_scores_ = None
+        estimator.best_validation_score_ = None
+
+
+def clear_history(estimator):
+    """Forget the curves and counters of earlier fits."""
+    for name in (
+        "loss_curve_",
+        "best_loss_",
+        "validation_scores_",
+        "best_validation_score_",
+        "_no_improvement_count",
+        "_optimizer",
+    ):
+        vars(estimator).pop(name, None)
+
+
+def optimizer_for(estimator, params, incremental):
+    """The optimizer state to train with: fresh in ``fit``, the kept one in ``partial_fit``."""
+    kept = getattr(estimator, "_optimizer", None)
+    if not incremental or kept is None or kept.state[0].shape != params.flat.shape:
+        return new_optimizer(estimator, params.flat)
+    return kept
+
+
+class _Validation:
+    """Scores of the held-out rows, and the parameters that did best."""
+
+    def __init__(self, estimator, job):
+        rows = job.validation_rows
+        self._estimator, self._job = estimator, job
+        self._target = job.target[rows]
+        self._weight = None if job.sample_weight is None else job.sample_weight[rows]
+        n_outputs = job.params.layer_sizes[-1]
+        self._output = np.empty((len(rows), n_outputs), dtype=job.params.flat.dtype)
+        self._best = job.params.flat.copy()
+
+    def score(self):
+        job = self._job
+        job.trainer.forward(job.params.flat, job.data, self._output, order=job.validation_rows)
+        return self._estimator._output_score(self._output, self._target, self._weight)
+
+    def keep(self):
+        np.copyto(self._best, self._job.params.flat)
+
+    def restore(self):
+        np.copyto(self._job.params.flat, self._best)
+
+
+def fit_stochastic(estimator, job, optimizer, incremental):
+    """Run epochs until the stopping rules, ``max_iter`` or Ctrl-C end them."""
+    _start_history(estimator)
+    estimator._optimizer = optimizer
+    # Vectors of another dtype, or mapped from a file that is read-only, are copied.
+    dtype = job.params.flat.dtype
+    optimizer.state = tuple(np.require(s, dtype, "W") for s in optimizer.state)
+    validation = None if job.validation_rows is None else _Validation(estimator, job)
+    order = RowOrder(job.n_rows, job.rows, estimator.shuffle, job.random_state)
+    finite = True
+    estimator.n_iter_ = 0
+    try:
+        for _ in range(estimator.max_iter):
+            loss, steps, finite = job.trainer.train_epoch(
+                job.params.flat,
+                optimizer.state,
+                job.data,
+                order.next_epoch(),
+                job.batch_size,
+                alpha=estimator.alpha,
+                loss_scale=job.loss_scale,
+                clip_loss=True,
+                **optimizer.epoch_arguments(),
+            )
+            optimizer.count(steps)
+            _record_loss(estimator, loss, job.n_rows)
+            if not finite:
+                if validation is not None:
+                    _record_score(estimator, np.nan)
+                break
+            _update_no_improvement_count(estimator, validation)
+            optimizer.iteration_ends(estimator.t_)
+            if _stops(estimator, optimizer) or incremental:
+                break
+            if estimator.n_iter_ == estimator.max_iter:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and "
+                    "the optimization hasn't converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+    except KeyboardInterrupt:
+        optimizer.count(job.trainer.updates)
+        warnings.warn("Training interrupted by user.", stacklevel=2)
+    if validation is not None:
+        validation.restore()
+    if not finite:
+        _report_non_finite(estimator)
+
+
+def _record_loss(estimator, loss, n_rows):
+    estimator.n_iter_ += 1
+    estimator.t_ += n_rows
+    estimator.loss_ = loss
+    estimator.loss_curve_.append(loss)
+    if estimator.verbose:
+        print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+
+
+def _record_score(estimator, score):
+    estimator.validation_scores_.append(score)
+    if estimator.verbose:
+        print(f"Validation score: {score:f}")
+
+
+def _update_no_improvement_count(estimator, validation):
+    # The comparisons with NaN are meant: a NaN score or loss counts as an improvement by neither
+    # rule and resets the count, as in scikit-learn.
+    if validation is not None:
+        score = validation.score()
+        _record_score(estimator, score)
+        stalled = score < estimator.best_validation_score_ + estimator.tol
+        if score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
+            validation.keep()
+    else:
+        stalled = estimator.loss_ > estimator.best_loss_ - estimator.tol
+        if estimator.loss_ < estimator.best_loss_:
+            estimator.best_loss_ = estimator.loss_
+    estimator._no_improvement_count = estimator._no_improvement_count + 1 if stalled else 0
+
+
+def _stops(estimator, optimizer):
+    if estimator._no_improvement_count <= estimator.n_iter_no_change:
+        return False
+    quantity = "Validation score" if estimator.early_stopping else "Training loss"
+    msg = (
+        f"{quantity} did not improve more than tol={estimator.tol:f} for "
+        f"{estimator.n_iter_no_change:d} consecutive epochs."
+    )
+    if optimizer.trigger_stopping(msg, estimator.verbose):
+        return True
+    estimator._no_improvement_count = 0
+    return False
+
+
+def _report_non_finite(estimator):
+    where = f"The loss became {estimator.loss_curve_[-1]} in epoch {estimator.n_iter_}."
+    if not estimator.early_stopping:
+        raise ValueError(f"{NON_FINITE} {where} {CAUSES}")
+    warnings.warn(
+        f"{where} {CAUSES} Training stopped there; the parameters are those of the best "
+        "validation score.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+
+
+def fit_lbfgs(estimator, job):
+    """Minimise over all rows with SciPy's L-BFGS-B; memory is bounded by the arena."""
+    from scipy.optimize import minimize
+    from sklearn.utils.optimize import _check_optimize_result
+
+    params = job.params.flat
+
+    def value_and_grad(point):
+        # SciPy works in float64 and keeps the gradient it is given, so it gets a new one each time.
+        np.copyto(params, point, casting="same_kind")
+        grad = np.empty_like(params)
+        loss = job.trainer.value_and_grad(
+            params,
+            job.data,
+            grad,
+            alpha=estimator.alpha,
+            loss_scale=job.loss_scale,
+            clip_loss=True,
+        )
+        return loss, grad.astype(np.float64, copy=False)
+
+    result = minimize(
+        value_and_grad,
+        params.astype(np.float64),
+        method="L-BFGS-B",
+        jac=True,
+        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
+        callback=_print_iterations() if estimator.verbose else None,
+    )
+    np.copyto(params, result.x, casting="same_kind")
+    estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
+    estimator.loss_ = float(result.fun)
+
+
+def _print_iterations():
+    count = 0
+
+    def callback(intermediate_result):
+        nonlocal count
+        count += 1
+        print(f"Iteration {count}, loss = {intermediate_result.fun:.8f}")
+
+    return callback

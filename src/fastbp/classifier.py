@@ -1,0 +1,349 @@
+"""MLPClassifier: scikit-learn's estimator of that name on the fastbp engine."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    type_of_target,
+    unique_labels,
+)
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from ._mlp import BaseMLP, solver_is_stochastic, store_parameters
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multilayer perceptron for classification, trained with the log loss.
+
+    A drop-in replacement of ``sklearn.neural_network.MLPClassifier``: the same parameters,
+    attributes and methods, and with ``dtype="float64"`` the same numbers for the same seed.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Widths of the hidden layers.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Function of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        "adam" [1]_ and "sgd" take mini-batches, "lbfgs" all rows in each iteration.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty, divided by the number (weight) of rows in the batch.
+    batch_size : int or "auto", default="auto"
+        Rows of a mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of "sgd": constant; ``learning_rate_init / (t + 1)**power_t`` with t the samples
+        seen; or divided by 5 each time that training stalls.
+    learning_rate_init : float, default=0.001
+        Initial learning rate of "sgd" and "adam".
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        Epochs ("sgd", "adam") or iterations ("lbfgs") at most.
+    shuffle : bool, default=True
+        Visit the rows in a new random order in each epoch.
+    random_state : int, RandomState instance or None, default=None
+        Source of the initial weights, the validation split and the order of the rows.
+    tol : float, default=1e-4
+        Improvement that counts as such.
+    verbose : bool or int, default=False
+        Print a line per epoch.
+    warm_start : bool, default=False
+        Let `fit` start from the present weights.
+    momentum : float, default=0.9
+        Momentum of "sgd", in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum when `momentum` > 0.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the rows (stratified for two classes), stop when
+        the accuracy on them stalls, and keep the weights that did best.
+    validation_fraction : float, default=0.1
+        Share of rows held out by `early_stopping`.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the moment estimates of "adam", in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the denominator of "adam".
+    n_iter_no_change : int, default=10
+        Epochs without improvement before training stops; ``numpy.inf`` for never.
+    max_fun : int, default=15000
+        Function calls of "lbfgs" at most.
+    dtype : {"float32", "float64", "auto"}, default="float32"
+        Type of weights and arithmetic. "auto" takes float32 for float32 X and float64 otherwise,
+        as scikit-learn does.
+    n_threads : int or None, default=None
+        Threads of one fit. None: chosen from the shapes, at most the cores allowed to the process
+        and the environment variables FASTBP_NUM_THREADS and OMP_NUM_THREADS.
+    max_memory : int, str or None, default=None
+        Cap on the arena in bytes, or text like "64MB". Mini-batches that do not fit are processed
+        in parts that add up to the same gradient.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    coefs_ : list of ndarray
+        Weights W of shape (in, out), one per layer; views of one vector.
+    intercepts_ : list of ndarray
+        Biases of shape (out,), one per layer.
+    loss_ : float
+        Loss of the last epoch or iteration.
+    best_loss_ : float or None
+        Smallest loss; None with `early_stopping`.
+    loss_curve_ : list of float
+        Loss of each epoch ("sgd", "adam").
+    validation_scores_ : list of float or None
+        Accuracy on the held-out rows after each epoch; None without `early_stopping`.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Training samples seen.
+    n_iter_ : int
+        Epochs or iterations of the last fit.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features, if X had any.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Number of outputs: 1 for two classes.
+    out_activation_ : str
+        "softmax" for several classes, "logistic" for two classes and for multilabel targets.
+    memory_plan_ : MemoryPlan
+        What the last fit allocated.
+
+    See Also
+    --------
+    MLPRegressor : The same for real targets.
+
+    References
+    ----------
+    .. [1] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+
+    Examples
+    --------
+    >>> from fastbp import MLPClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> clf = MLPClassifier(random_state=0).fit(X / 16, y)
+    >>> clf.predict(X[:3] / 16)
+    array([0, 1, 2])
+    """
+
+    # Not a parameter here, but an attribute of scikit-learn's class.
+    loss = "log_loss"
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        dtype="float32",
+        n_threads=None,
+        max_memory=None,
+    ):
+        store_parameters(self, locals())
+
+    @available_if(solver_is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train for one epoch over the given data, going on from the present state.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Class labels or multilabel indicator matrix.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever occur; needed in the first call only.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+
+    def predict(self, X):
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Labels, or 0 and 1 for multilabel targets.
+        """
+        output = self._outputs(X)
+        if self.out_activation_ == "softmax":
+            return self.classes_[output.argmax(axis=1)]
+        if getattr(self, "_multilabel_binarizer", None) is not None:
+            return self._multilabel_binarizer.inverse_transform(output)
+        if len(self.classes_) == 1:
+            return np.repeat(self.classes_, len(output))
+        return self.classes_[(output[:, 0] > 0.5).astype(np.intp)]
+
+    def predict_proba(self, X):
+        """Predict probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            One column per entry of `classes_`, in the dtype of the network.
+        """
+        output = self._outputs(X)
+        if self.n_outputs_ > 1:
+            return output
+        proba = np.empty((len(output), 2), dtype=output.dtype)
+        proba[:, 1] = output[:, 0]
+        np.subtract(1, output[:, 0], out=proba[:, 0])
+        return proba
+
+    def predict_log_proba(self, X):
+        """Predict logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            ``log(predict_proba(X))``.
+        """
+        proba = self.predict_proba(X)
+        return np.log(proba, out=proba)
+
+    @property
+    def _label_binarizer(self):
+        """A LabelBinarizer for `classes_`, for code that looks for scikit-learn's attribute."""
+        if getattr(self, "_multilabel_binarizer", None) is not None:
+            return self._multilabel_binarizer
+        if not hasattr(self, "classes_"):
+            raise AttributeError("_label_binarizer is only available after fit.")
+        from sklearn.preprocessing import LabelBinarizer
+
+        return LabelBinarizer().fit(self.classes_)
+
+    def _check_input(self, X, y, incremental, classes, reset):
+        if incremental and _check_partial_fit_first_call(self, classes):
+            self._set_binarizer(y, type_of_target(y))
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._define_classes(y)
+        else:
+            self._check_classes(unique_labels(y))
+        return X, self._encode(y)
+
+    def _define_classes(self, y):
+        kind = type_of_target(y, input_name="y")
+        if "multioutput" in kind:
+            raise ValueError(
+                "Multioutput target data is not supported with label binarization: y must hold "
+                f"one label per row or be a multilabel indicator matrix, got a {kind} target."
+            )
+        self._set_binarizer(y, kind)
+        self.classes_ = unique_labels(y)
+
+    def _set_binarizer(self, y, kind):
+        # Only multilabel targets need one; labels of one column are found by binary search.
+        self._multilabel_binarizer = None
+        if kind.startswith("multilabel"):
+            from sklearn.preprocessing import LabelBinarizer
+
+            self._multilabel_binarizer = LabelBinarizer().fit(y)
+
+    def _check_classes(self, classes):
+        if self.warm_start:
+            if set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the "
+                    f"previous call to fit. Previously got {self.classes_}, `y` has {classes}"
+                )
+        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+
+    def _encode(self, y):
+        """Targets as the core takes them: uint8 columns, or int32 indices for several classes."""
+        if getattr(self, "_multilabel_binarizer", None) is not None:
+            return np.ascontiguousarray(self._multilabel_binarizer.transform(y), dtype=np.uint8)
+        if y.ndim != 1:
+            raise ValueError(
+                "The object was not fitted with multilabel input, but y has shape "
+                f"{y.shape}; it must be of shape (n_samples,)."
+            )
+        index = np.searchsorted(self.classes_, y)
+        if len(self.classes_) > 2:
+            return index.astype(np.int32)
+        return index.astype(np.uint8).reshape(-1, 1)
+
+    def _output_shape(self, target):
+        if target.ndim == 1:
+            return len(self.classes_), "softmax"
+        return target.shape[1], "logistic"
+
+    def _stratify(self, target):
+        if target.ndim == 1 or target.shape[1] != 1:
+            return None
+        # The names appear in scikit-learn's message about classes with too few members.
+        return np.array(["False", "True"])[target[:, 0]]
+
+    def _output_score(self, output, target, sample_weight):
+        if target.ndim == 1:
+            hit = output.argmax(axis=1) == target
+        elif len(self.classes_) == 1:
+            hit = np.ones(len(target), dtype=bool)
+        else:
+            hit = ((output > 0.5) == target).all(axis=1)
+        return float(np.average(hit, weights=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

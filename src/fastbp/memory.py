@@ -1,0 +1,343 @@
+"""How many bytes a network needs, known before anything is allocated.
+
+The arena of the compiled core measures and carves with one function, so the numbers of a
+`MemoryPlan` are what is allocated, to the byte. The checks that describe a network
+(``check_layer_sizes`` and its neighbours) live here because the plan is the first to need them.
+"""
+
+import numbers
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _core
+
+DTYPES = ("float32", "float64")
+# What an estimator's `solver` keeps between updates, in the words of the core.
+SOLVERS = {
+    "adam": "adam",
+    "sgd": "nesterov",
+    "nesterov": "nesterov",
+    "lbfgs": "none",
+    "none": "none",
+}
+
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _UNITS[_letter] = _UNITS[_letter + "b"] = 1000**_power
+    _UNITS[_letter + "ib"] = 1024**_power
+_MEMORY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
+_LARGEST = 2**63 - 1
+
+
+def parse_max_memory(value):
+    """Bytes of a ``max_memory`` argument.
+
+    Parameters
+    ----------
+    value : int, str or None
+        Bytes; or a number with a unit, "64MB" (powers of 1000: kB, MB, GB, TB) or "1.5 GiB"
+        (powers of 1024: KiB, MiB, GiB, TiB), in any case; or None for no cap.
+
+    Returns
+    -------
+    int
+        Bytes; 0 for no cap.
+
+    Raises
+    ------
+    ValueError
+        If the value is not understood, below one byte, or above 2**63 - 1.
+
+    Examples
+    --------
+    >>> parse_max_memory("1.5 KiB")
+    1536
+    """
+    if value is None:
+        return 0
+    size = None
+    if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
+        size = int(value)
+    elif isinstance(value, str):
+        match = _MEMORY.fullmatch(value)
+        if match and match[2].lower() in _UNITS:
+            whole, _, digits = match[1].partition(".")
+            scale = _UNITS[match[2].lower()]
+            size = int(whole + digits or "0") * scale // 10 ** len(digits)
+    if size is None or not 1 <= size <= _LARGEST:
+        raise ValueError(
+            f"max_memory={value!r} is not a size: it takes None, a number of bytes from 1 to "
+            "2**63 - 1, or a string such as '64MB' or '1.5 GiB'."
+        )
+    return size
+
+
+def _is_integer(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
+
+
+def check_layer_sizes(layer_sizes):
+    """Tuple of int widths, input and output included; ValueError if it is not that."""
+    try:
+        sizes = tuple(layer_sizes)
+    except TypeError:
+        sizes = ()
+    if len(sizes) < 2 or not all(_is_integer(s) and s >= 1 for s in sizes):
+        raise ValueError(
+            f"layer_sizes={layer_sizes!r}: it takes at least two integers of 1 or more, the "
+            "number of inputs first, the number of outputs last, hidden widths between."
+        )
+    return tuple(int(s) for s in sizes)
+
+
+def check_activation(activation, n_hidden):
+    """Tuple of one activation name per hidden layer."""
+    if isinstance(activation, str):
+        names = (activation,) * max(n_hidden, 1)
+    else:
+        try:
+            names = tuple(activation)
+        except TypeError:
+            names = (activation,)
+        if len(names) != n_hidden:
+            raise ValueError(
+                f"activation={activation!r} has {len(names)} entries: it takes one name for all "
+                f"hidden layers, or one per hidden layer, here {n_hidden}."
+            )
+    for name in names:
+        check_name("activation", name, _core.ACTIVATIONS)
+    return names[:n_hidden]
+
+
+def check_name(parameter, value, accepted):
+    """Raise ValueError unless value is one of the accepted names."""
+    if not isinstance(value, str) or value not in accepted:
+        raise ValueError(f"{parameter}={value!r} is unknown: it takes one of {list(accepted)}.")
+
+
+def check_positive_int(parameter, value):
+    """The value as int; ValueError unless it is an integer of 1 or more."""
+    if not _is_integer(value) or value < 1:
+        raise ValueError(f"{parameter}={value!r}: it takes an integer of 1 or more.")
+    return int(value)
+
+
+def check_dtype(dtype):
+    """ "float32" or "float64" from a name or anything that NumPy takes for one of them."""
+    try:
+        name = np.dtype(dtype).name if dtype is not None else None
+    except TypeError:
+        name = None
+    if name not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} is unknown: it takes one of {list(DTYPES)}.")
+    return name
+
+
+def core_loss(loss, n_outputs):
+    """Name of the loss in the core: with one output "log_loss" is the logistic one."""
+    check_name("loss", loss, _core.LOSSES)
+    return "binary_log_loss" if loss == "log_loss" and n_outputs == 1 else loss
+
+
+class PlanRow(NamedTuple):
+    """One line of a `MemoryPlan`: offset counts bytes from the start of the arena.
+
+    ``offset`` is None for what lives outside of the arena (parameters, gradient, optimizer
+    state, packed copies).
+    """
+
+    name: str
+    shape: tuple
+    offset: int | None
+    bytes: int
+
+
+def human_bytes(n):
+    """Bytes as a short text.
+
+    Examples
+    --------
+    >>> human_bytes(1536)
+    '1.5 KiB'
+    """
+    if n < 1024:
+        return f"{n} B"
+    value, units = n / 1024, ["EiB", "PiB", "TiB", "GiB", "MiB", "KiB"]
+    while value >= 1023.95 and len(units) > 1:
+        value /= 1024
+        units.pop()
+    return f"{value:.1f} {units[-1]}"
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The memory of a training step, entry by entry.
+
+    Attributes
+    ----------
+    rows : tuple of PlanRow
+        ``(name, shape, offset, bytes)``; the entries of the arena first, then what lives
+        outside of it, with offset None.
+    arena_bytes : int
+        Size of the arena.
+    total_bytes : int
+        Arena, parameters, gradient, optimizer state and packed copies.
+    batch_rows : int
+        Rows in one pass over the arena. Below the batch size if ``max_memory`` asked for it: a
+        mini-batch then runs in several passes that add up one gradient.
+    n_threads : int
+        Threads that the core found worth using for these shapes.
+    dense : tuple of str
+        How the products of every layer are done: "blas" or "packed".
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> plan = fastbp.memory_plan((784, 100, 10), batch_size=200)
+    >>> plan.total_bytes >= plan.arena_bytes > 200 * 110 * 4
+    True
+    """
+
+    rows: tuple
+    arena_bytes: int
+    total_bytes: int
+    batch_rows: int
+    n_threads: int
+    dense: tuple
+
+    @classmethod
+    def from_core(cls, plan):
+        """Build a plan from the dict of the compiled core.
+
+        Parameters
+        ----------
+        plan : dict
+            As returned by ``fastbp._core.plan`` and ``Trainer.plan``.
+
+        Returns
+        -------
+        MemoryPlan
+        """
+        return cls(
+            rows=tuple(
+                PlanRow(name, tuple(shape), offset, n_bytes)
+                for name, shape, offset, n_bytes in plan["rows"]
+            ),
+            arena_bytes=plan["arena_bytes"],
+            total_bytes=plan["total_bytes"],
+            batch_rows=plan["batch_rows"],
+            n_threads=plan["n_threads"],
+            dense=tuple(plan["dense"]),
+        )
+
+    def __str__(self):
+        """Draw the plan as a table."""
+        inside = [row for row in self.rows if row.offset is not None]
+        outside = [row for row in self.rows if row.offset is None]
+        lines = [("name", "shape", "offset", "bytes", "")]
+        lines += map(_table_line, inside)
+        lines += [None, ("arena", "", "", f"{self.arena_bytes:,}", human_bytes(self.arena_bytes))]
+        if outside:
+            lines += [None, *map(_table_line, outside)]
+        lines += [None, ("total", "", "", f"{self.total_bytes:,}", human_bytes(self.total_bytes))]
+
+        cells = [line for line in lines if line is not None]
+        widths = [max(len(line[column]) for line in cells) for column in range(5)]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        text = []
+        for line in lines:
+            if line is None:
+                text.append(rule)
+                continue
+            aligned = [
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            text.append("  ".join(aligned).rstrip())
+        text.insert(1, rule)
+        text.append(
+            f"{self.batch_rows} rows a pass, {self.n_threads} "
+            f"thread{'s' if self.n_threads != 1 else ''}, dense layers by {_runs(self.dense)}"
+        )
+        return "\n".join(text)
+
+
+def _table_line(row):
+    shape = " x ".join(map(str, row.shape)) or "1"
+    offset = "" if row.offset is None else f"{row.offset:,}"
+    return row.name, shape, offset, f"{row.bytes:,}", human_bytes(row.bytes)
+
+
+def _runs(names):
+    """The distinct names in order of appearance, joined."""
+    return " and ".join(dict.fromkeys(names))
+
+
+def memory_plan(
+    layer_sizes,
+    *,
+    batch_size=200,
+    dtype="float32",
+    solver="adam",
+    n_threads=None,
+    activation="relu",
+    loss="squared_error",
+    max_memory=None,
+):
+    """What a fit would allocate, to the byte, without allocating it.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Widths of the layers, input and output included.
+    batch_size : int, default=200
+        Rows of a mini-batch.
+    dtype : {"float32", "float64"}, default="float32"
+    solver : {"adam", "sgd", "nesterov", "lbfgs", "none"}, default="adam"
+        Decides the optimizer state. "none" is a `Network`: loss and gradient only; so is
+        "lbfgs" to the core (L-BFGS keeps its own vectors in SciPy).
+    n_threads : int or None, default=None
+        As in the estimators.
+    activation : str or sequence of str, default="relu"
+        One name for all hidden layers, or one per hidden layer.
+    loss : {"squared_error", "log_loss", "binary_log_loss", "poisson"}, default="squared_error"
+    max_memory : int, str or None, default=None
+        Cap on the arena in bytes, or "64MB"; larger mini-batches run in several passes.
+
+    Returns
+    -------
+    MemoryPlan
+
+    Raises
+    ------
+    ValueError
+        If an argument is not understood, or one row does not fit in ``max_memory``.
+    OverflowError
+        If the bytes cannot be counted in a machine word.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.memory_plan((64, 64, 10), batch_size=32).batch_rows
+    32
+    """
+    from ._threads import resolve_n_threads
+
+    sizes = check_layer_sizes(layer_sizes)
+    activations = check_activation(activation, len(sizes) - 2)
+    check_name("solver", solver, SOLVERS)
+    return MemoryPlan.from_core(
+        _core.plan(
+            sizes,
+            activations,
+            core_loss(loss, sizes[-1]),
+            check_dtype(dtype),
+            check_positive_int("batch_size", batch_size),
+            SOLVERS[solver],
+            resolve_n_threads(n_threads),
+            max_memory=parse_max_memory(max_memory),
+        )
+    )

@@ -1,0 +1,498 @@
+"""`Network`: loss, gradient and forward pass for people who write their own training loop."""
+
+import numbers
+import threading
+from contextlib import nullcontext
+from itertools import pairwise
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_random_state
+
+from . import _core
+from .memory import (
+    MemoryPlan,
+    check_activation,
+    check_dtype,
+    check_layer_sizes,
+    check_positive_int,
+    core_loss,
+    parse_max_memory,
+)
+
+_FLOATS = (np.dtype("float32"), np.dtype("float64"))
+_INDICES = (np.dtype("int32"), np.dtype("int64"))
+# rows x in x out of a product above which OpenBLAS starts its own threads.
+_BLAS_THREADS_ABOVE = 2**18
+
+
+class Network:
+    """A multilayer perceptron as a function of one flat parameter vector.
+
+    The network owns an arena, sized once for ``batch_size`` rows, and nothing else: parameters,
+    gradients and data belong to the caller, who brings the training loop. ``X`` and ``y`` are
+    read in place; more rows than ``batch_size`` run in several passes over the same bytes.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Widths of the layers, input and output included; no hidden layer is allowed.
+    activation : str or sequence of str, default="relu"
+        "identity", "logistic", "tanh" or "relu": one name for all hidden layers, or one per
+        hidden layer.
+    loss : str, default="squared_error"
+        The sample-weighted mean over rows of the sum over outputs of
+
+        - "squared_error": 0.5 * (output - y)**2;
+        - "log_loss": softmax cross-entropy, y as class indices (n,) or as rows of
+          probabilities (n, n_outputs); with one output the logistic loss, y in {0, 1};
+        - "binary_log_loss": one logistic output per column of y, y in [0, 1];
+        - "poisson": half the Poisson deviance with output exp(z), y >= 0.
+    dtype : {"float32", "float64"}, default="float32"
+        Of parameters, gradient and arithmetic. Losses accumulate in float64.
+    batch_size : int, default=200
+        Rows in one pass over the arena.
+    n_threads : int or None, default=None
+        Threads of one call; None: from shapes, the cores allowed to the process,
+        ``FASTBP_NUM_THREADS`` and ``OMP_NUM_THREADS``.
+    max_memory : int, str or None, default=None
+        Cap on the arena in bytes, or "64MB". A pass then takes fewer rows.
+
+    Attributes
+    ----------
+    layer_sizes : tuple of int
+    activations : tuple of str
+        One name per hidden layer.
+    loss_name : str
+        The loss asked for.
+    dtype : numpy.dtype
+    batch_size : int
+    n_params : int
+        Length of the flat parameter vector: every W, row-major and layer by layer, then every b.
+    memory_plan : MemoryPlan
+
+    Notes
+    -----
+    Two Python threads may share one network: calls wait for each other. BLAS is held to one
+    thread during a call whose products are large enough for BLAS to start its own.
+
+    The gradient is that of back-propagation [1]_.
+
+    References
+    ----------
+    .. [1] Goodfellow, Bengio and Courville, "Deep Learning", section 6.5, MIT Press, 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbp
+    >>> net = fastbp.Network((2, 8, 1), activation="tanh", dtype="float64")
+    >>> params = net.init_params(random_state=0)
+    >>> X, y = np.eye(2), np.array([0.0, 1.0])
+    >>> loss, grad = net.value_and_grad(params, X, y)
+    >>> grad.shape == (net.n_params,)
+    True
+    """
+
+    def __init__(
+        self,
+        layer_sizes,
+        activation="relu",
+        loss="squared_error",
+        dtype="float32",
+        batch_size=200,
+        n_threads=None,
+        max_memory=None,
+    ):
+        from ._threads import resolve_n_threads, single_threaded_blas
+
+        self.layer_sizes = check_layer_sizes(layer_sizes)
+        self.activations = check_activation(activation, len(self.layer_sizes) - 2)
+        self.loss_name = loss
+        self.dtype = np.dtype(check_dtype(dtype))
+        self.batch_size = check_positive_int("batch_size", batch_size)
+        self._arguments = (layer_sizes, activation, loss, self.dtype.name, batch_size)
+        self._arguments += (n_threads, max_memory)
+        self._lock = threading.Lock()
+        self._trainer = _core.Trainer(
+            self.layer_sizes,
+            self.activations,
+            core_loss(loss, self.layer_sizes[-1]),
+            self.dtype.name,
+            self.batch_size,
+            "none",
+            resolve_n_threads(n_threads),
+            parse_max_memory(max_memory),
+        )
+        self._plan = MemoryPlan.from_core(self._trainer.plan())
+        self.n_params = self._trainer.n_params
+        self._single_threaded_blas = single_threaded_blas
+        self._weights_of_blas = max(
+            (
+                n_in * n_out
+                for (n_in, n_out), dense in zip(
+                    pairwise(self.layer_sizes), self._plan.dense, strict=True
+                )
+                if dense == "blas"
+            ),
+            default=0,
+        )
+
+    @property
+    def memory_plan(self):
+        """The `MemoryPlan` of the arena and of the vectors that go with it."""
+        return self._plan
+
+    @property
+    def n_outputs(self):
+        """Width of the output layer."""
+        return self.layer_sizes[-1]
+
+    def __repr__(self):
+        return (
+            f"Network({self.layer_sizes}, activation={self._arguments[1]!r}, "
+            f"loss={self.loss_name!r}, dtype={self.dtype.name!r}, batch_size={self.batch_size})"
+        )
+
+    def __reduce__(self):
+        # The arena holds nothing between calls: a copy is built from the arguments.
+        return type(self), self._arguments
+
+    # ---- parameters ----
+
+    def init_params(self, random_state=None):
+        """Draw initial parameters as the estimators and scikit-learn do.
+
+        Layer by layer, W then b from ``uniform(-bound, bound)`` with ``bound = sqrt(factor /
+        (in + out))`` [1]_, factor 2 for a logistic layer and 6 otherwise. The output layer
+        takes the factor of the last hidden layer. The draws are float64 whatever the dtype.
+
+        Parameters
+        ----------
+        random_state : int, numpy.random.RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_params,)
+
+        References
+        ----------
+        .. [1] Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+           neural networks", AISTATS 2010.
+        """
+        rng = check_random_state(random_state)
+        params = np.empty(self.n_params, self.dtype)
+        names = self.activations + (self.activations[-1:] or ("identity",))
+        for name, W, b in zip(names, *self.views(params), strict=True):
+            bound = np.sqrt((2.0 if name == "logistic" else 6.0) / sum(W.shape))
+            W[:] = rng.uniform(-bound, bound, W.shape)
+            b[:] = rng.uniform(-bound, bound, b.shape)
+        return params
+
+    def views(self, params):
+        """The weights and biases of every layer as views: writing to one writes to params.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            A parameter vector, or a gradient.
+
+        Returns
+        -------
+        coefs : list of ndarray of shape (in, out)
+        intercepts : list of ndarray of shape (out,)
+        """
+        self._check_vector("params", params)
+        pairs = list(pairwise(self.layer_sizes))
+        coefs, intercepts, start = [], [], 0
+        for n_in, n_out in pairs:
+            coefs.append(params[start : start + n_in * n_out].reshape(n_in, n_out))
+            start += n_in * n_out
+        for _, n_out in pairs:
+            intercepts.append(params[start : start + n_out])
+            start += n_out
+        return coefs, intercepts
+
+    # ---- the three functions ----
+
+    def loss(self, params, X, y, sample_weight=None, alpha=0.0):
+        """Weighted mean loss over the rows of X, with the L2 penalty.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
+            Of the dtype of the network, contiguous; may be read-only.
+        X : array-like or sparse matrix of shape (n, layer_sizes[0])
+            float32 and float64 arrays of any strides and CSR matrices are read in place;
+            anything else is converted. A NaN in X comes out as a NaN.
+        y : array-like of shape (n,) or (n, n_outputs)
+            What the loss takes, see the class.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Finite, with a positive sum.
+        alpha : float, default=0.0
+            Adds ``0.5 * alpha * sum(W**2) / sum(sample_weight)``.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what it got and what it takes.
+        """
+        self._check_vector("params", params)
+        X, y, sample_weight, alpha = self._check_data(X, y, sample_weight, alpha)
+        data = _core.Data(X, y, sample_weight)
+        with self._lock, self._blas_guard(X.shape[0]):
+            return self._trainer.loss(params, data, alpha=alpha)
+
+    def value_and_grad(self, params, X, y, sample_weight=None, alpha=0.0, out=None):
+        """Loss as in `loss`, and its exact gradient.
+
+        Parameters
+        ----------
+        params, X, y, sample_weight, alpha
+            As in `loss`.
+        out : ndarray of shape (n_params,) or None, default=None
+            Where the gradient goes; a new array if None.
+
+        Returns
+        -------
+        loss : float
+        grad : ndarray of shape (n_params,)
+            In the order of params; `views` cuts it into layers.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what it got and what it takes.
+        """
+        self._check_vector("params", params)
+        X, y, sample_weight, alpha = self._check_data(X, y, sample_weight, alpha)
+        if out is None:
+            out = np.empty(self.n_params, self.dtype)
+        else:
+            self._check_vector("out", out)
+            if not out.flags.writeable:
+                raise ValueError("out is read-only: it takes an array that can be written.")
+            if np.may_share_memory(out, params):
+                raise ValueError("out shares memory with params: it takes an array of its own.")
+        data = _core.Data(X, y, sample_weight)
+        with self._lock, self._blas_guard(X.shape[0]):
+            return self._trainer.value_and_grad(params, data, out, alpha=alpha), out
+
+    def forward(self, params, X):
+        """Output for every row of X, after the output activation.
+
+        Parameters
+        ----------
+        params, X
+            As in `loss`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs)
+            Predictions, or probabilities for the log losses, of the dtype of the network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what it got and what it takes.
+        """
+        self._check_vector("params", params)
+        X = self._check_X(X)
+        out = np.empty((X.shape[0], self.layer_sizes[-1]), self.dtype)
+        if X.shape[0]:
+            data = _core.Data(X)
+            with self._lock, self._blas_guard(X.shape[0]):
+                self._trainer.forward(params, data, out)
+        return out
+
+    # ---- machinery ----
+
+    def _blas_guard(self, n_rows):
+        # The guard costs more than a small network: only where BLAS would start threads.
+        rows = min(n_rows, self._plan.batch_rows)
+        if rows * self._weights_of_blas <= _BLAS_THREADS_ABOVE:
+            return nullcontext()
+        return self._single_threaded_blas()
+
+    def _check_vector(self, name, vector):
+        if not isinstance(vector, np.ndarray):
+            raise TypeError(
+                f"{name} is of type {type(vector).__name__}: it takes a NumPy array of shape "
+                f"({self.n_params},) and dtype {self.dtype}."
+            )
+        flags = vector.flags
+        if (
+            vector.dtype != self.dtype
+            or vector.shape != (self.n_params,)
+            or not (flags.c_contiguous and flags.aligned)
+        ):
+            layout = "contiguous" if flags.c_contiguous and flags.aligned else "not contiguous"
+            raise ValueError(
+                f"{name} has shape {vector.shape} and dtype {vector.dtype} and is {layout}: it "
+                f"takes a contiguous array of shape ({self.n_params},) and dtype {self.dtype}."
+            )
+
+    def _check_X(self, X):
+        if issparse(X):
+            X = _check_csr(X, self.dtype)
+        elif not isinstance(X, np.ndarray) or X.dtype not in _FLOATS or not X.flags.aligned:
+            X = _to_floats("X", X, self.dtype)
+        if X.ndim != 2 or X.shape[1] != self.layer_sizes[0]:
+            raise ValueError(
+                f"X has shape {X.shape}: it takes (n, {self.layer_sizes[0]}), the first of "
+                f"layer_sizes={self.layer_sizes}."
+            )
+        return X
+
+    def _check_data(self, X, y, sample_weight, alpha):
+        X = self._check_X(X)
+        n = X.shape[0]
+        if n == 0:
+            raise ValueError("X has 0 rows: it takes at least 1.")
+        y = _CHECK_TARGET[self.loss_name](y, n, self.layer_sizes[-1])
+        if sample_weight is not None:
+            sample_weight = np.ascontiguousarray(
+                _to_floats("sample_weight", sample_weight, np.float64), np.float64
+            )
+            if sample_weight.shape != (n,):
+                raise ValueError(
+                    f"sample_weight has shape {sample_weight.shape}: it takes ({n},), one entry "
+                    "per row of X."
+                )
+            total = sample_weight.sum()
+            if not 0 < total < np.inf:
+                raise ValueError(
+                    f"sample_weight has sum {total}: it takes finite values of positive sum."
+                )
+        if not isinstance(alpha, numbers.Real) or not 0 <= alpha < np.inf:
+            raise ValueError(f"alpha={alpha!r}: it takes a finite number of 0 or more.")
+        return X, y, sample_weight, float(alpha)
+
+
+# ---- data of the caller to data of the core ----
+
+
+def _to_floats(name, values, dtype):
+    """An aligned float32 or float64 array; no copy if it is one already."""
+    values = _to_array(name, values)
+    if values.dtype not in _FLOATS:
+        try:
+            values = values.astype(dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} holds values that are not real numbers: {error}") from None
+    return np.require(values, requirements="A")
+
+
+def _to_array(name, values):
+    """An array of real numbers of some dtype; no copy if it is one already."""
+    try:
+        values = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is not an array of numbers: {error}") from None
+    if values.dtype.kind not in "biufO":
+        raise TypeError(f"{name} has dtype {values.dtype}: it takes real numbers.")
+    return values
+
+
+def _check_csr(X, dtype):
+    X = X.tocsr()
+    if X.dtype not in _FLOATS:
+        if X.dtype.kind not in "biuf":
+            raise TypeError(f"X has dtype {X.dtype}: it takes real numbers.")
+        X = X.astype(dtype)
+    if X.indices.dtype != X.indptr.dtype or X.indices.dtype not in _INDICES:
+        X = type(X)(
+            (X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), X.shape, copy=False
+        )
+    # The core trusts the index arrays: a wrong one would make it write beyond its memory.
+    stored, indptr = len(X.data), X.indptr
+    sound = (
+        len(X.indices) == stored
+        and len(indptr) == X.shape[0] + 1
+        and indptr[0] == 0
+        and indptr[-1] <= stored
+        and (indptr[1:] >= indptr[:-1]).all()
+        and (stored == 0 or (X.indices.min() >= 0 and X.indices.max() < X.shape[1]))
+    )
+    if not sound:
+        raise ValueError(
+            f"X is not a valid CSR matrix: its column indices must go from 0 to {X.shape[1] - 1}, "
+            "its indptr must not decrease, and both must fit the data."
+        )
+    return X
+
+
+def _check_rows(y, n, n_outputs):
+    """y as (n, n_outputs) of float32, float64 or bool, contiguous."""
+    y = _to_array("y", y)
+    if y.dtype not in _FLOATS and y.dtype != np.bool_:
+        y = _to_floats("y", y, np.float64)
+    if y.ndim == 1 and n_outputs == 1:
+        y = y[:, np.newaxis]
+    if y.shape != (n, n_outputs):
+        accepted = f"({n}, {n_outputs})" + (f" or ({n},)" if n_outputs == 1 else "")
+        raise ValueError(
+            f"y has shape {y.shape}: it takes {accepted}, as X has {n} rows and the network "
+            f"{n_outputs} outputs."
+        )
+    return np.require(y, requirements="CA")
+
+
+def _check_probabilities(y, n, n_outputs):
+    y = _check_rows(y, n, n_outputs)
+    low, high = y.min(), y.max()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"y has values from {low} to {high}: this loss takes values in [0, 1].")
+    return y
+
+
+def _check_counts(y, n, n_outputs):
+    y = _check_rows(y, n, n_outputs)
+    low, high = y.min(), y.max()
+    if not (low >= 0 and high < np.inf):
+        raise ValueError(
+            f"y has values from {low} to {high}: loss='poisson' takes finite values of 0 or more."
+        )
+    return y
+
+
+def _check_classes(y, n, n_outputs):
+    """Class indices as int32, or rows of probabilities; with one output a column of {0, 1}."""
+    y = _to_array("y", y)
+    if n_outputs == 1:
+        y = _check_rows(y, n, 1)
+        if not ((y == 0) | (y == 1)).all():
+            raise ValueError("y: loss='log_loss' with one output takes the values 0 and 1.")
+        return y
+    if y.ndim != 1:
+        y = _check_probabilities(y, n, n_outputs)
+        if not np.allclose(y.sum(axis=1), 1, rtol=0, atol=1e-3):
+            raise ValueError(
+                "y has rows that do not sum to 1: loss='log_loss' takes class indices, one-hot "
+                "rows or rows of probabilities; loss='binary_log_loss' independent outputs."
+            )
+        return y
+    if y.dtype.kind not in "iub" or y.shape != (n,):
+        raise ValueError(
+            f"y has shape {y.shape} and dtype {y.dtype}: loss='log_loss' takes ({n},) integer "
+            f"class indices or ({n}, {n_outputs}) rows of probabilities."
+        )
+    low, high = y.min(), y.max()
+    if low < 0 or high >= n_outputs:
+        raise ValueError(
+            f"y has class indices from {low} to {high}: they go from 0 to {n_outputs - 1}, one "
+            "per output."
+        )
+    return np.require(y, np.int32, "A")
+
+
+_CHECK_TARGET = {
+    "squared_error": _check_rows,
+    "log_loss": _check_classes,
+    "binary_log_loss": _check_probabilities,
+    "poisson": _check_counts,
+}

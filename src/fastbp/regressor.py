@@ -1,0 +1,246 @@
+"""MLPRegressor: scikit-learn's estimator of that name on the fastbp engine."""
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from ._mlp import BaseMLP, solver_is_stochastic, store_parameters
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Multilayer perceptron for regression, trained with the squared error or Poisson deviance.
+
+    A drop-in replacement of ``sklearn.neural_network.MLPRegressor``: the same parameters,
+    attributes and methods, and with ``dtype="float64"`` the same numbers for the same seed.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        Half the squared error with identity output, or half the Poisson deviance with exponential
+        output (`y` must not be negative). With several outputs `loss_` reports the mean of the
+        squared error over them, while the gradient is that of the sum, as in scikit-learn.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Widths of the hidden layers.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Function of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        "adam" [1]_ and "sgd" take mini-batches, "lbfgs" all rows in each iteration.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty, divided by the number (weight) of rows in the batch.
+    batch_size : int or "auto", default="auto"
+        Rows of a mini-batch; "auto" is ``min(200, n_samples)``. Not used by "lbfgs".
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of "sgd": constant; ``learning_rate_init / (t + 1)**power_t`` with t the samples
+        seen; or divided by 5 each time that training stalls.
+    learning_rate_init : float, default=0.001
+        Initial learning rate of "sgd" and "adam".
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        Epochs ("sgd", "adam") or iterations ("lbfgs") at most.
+    shuffle : bool, default=True
+        Visit the rows in a new random order in each epoch.
+    random_state : int, RandomState instance or None, default=None
+        Source of the initial weights, the validation split and the order of the rows.
+    tol : float, default=1e-4
+        Improvement that counts as such.
+    verbose : bool or int, default=False
+        Print a line per epoch.
+    warm_start : bool, default=False
+        Let `fit` start from the present weights.
+    momentum : float, default=0.9
+        Momentum of "sgd", in [0, 1].
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum when `momentum` > 0.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the rows, stop when the R2 score on them stalls, and keep
+        the weights that did best.
+    validation_fraction : float, default=0.1
+        Share of rows held out by `early_stopping`.
+    beta_1, beta_2 : float, default=0.9, 0.999
+        Decay rates of the moment estimates of "adam", in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the denominator of "adam".
+    n_iter_no_change : int, default=10
+        Epochs without improvement before training stops; ``numpy.inf`` for never.
+    max_fun : int, default=15000
+        Function calls of "lbfgs" at most.
+    dtype : {"float32", "float64", "auto"}, default="float32"
+        Type of weights, arithmetic and predictions. "auto" takes float32 for float32 X and float64
+        otherwise, as scikit-learn does.
+    n_threads : int or None, default=None
+        Threads of one fit. None: chosen from the shapes, at most the cores allowed to the process
+        and the environment variables FASTBP_NUM_THREADS and OMP_NUM_THREADS.
+    max_memory : int, str or None, default=None
+        Cap on the arena in bytes, or text like "64MB". Mini-batches that do not fit are processed
+        in parts that add up to the same gradient.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray
+        Weights W of shape (in, out), one per layer; views of one vector.
+    intercepts_ : list of ndarray
+        Biases of shape (out,), one per layer.
+    loss_ : float
+        Loss of the last epoch or iteration.
+    best_loss_ : float or None
+        Smallest loss; None with `early_stopping`.
+    loss_curve_ : list of float
+        Loss of each epoch ("sgd", "adam").
+    validation_scores_ : list of float or None
+        R2 score on the held-out rows after each epoch; None without `early_stopping`.
+    best_validation_score_ : float or None
+        The best of them.
+    t_ : int
+        Training samples seen.
+    n_iter_ : int
+        Epochs or iterations of the last fit.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features, if X had any.
+    n_layers_ : int
+        Number of layers, input and output included.
+    n_outputs_ : int
+        Number of outputs.
+    out_activation_ : str
+        "identity", or "exp" for the Poisson loss.
+    memory_plan_ : MemoryPlan
+        What the last fit allocated.
+
+    See Also
+    --------
+    MLPClassifier : The same for class labels.
+
+    References
+    ----------
+    .. [1] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import MLPRegressor
+    >>> X = np.linspace(-1, 1, 400).reshape(-1, 1)
+    >>> y = np.sin(3 * X[:, 0])
+    >>> reg = MLPRegressor(activation="tanh", solver="lbfgs", random_state=0).fit(X, y)
+    >>> bool(reg.score(X, y) > 0.999)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        dtype="float32",
+        n_threads=None,
+        max_memory=None,
+    ):
+        store_parameters(self, locals())
+
+    @available_if(solver_is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch over the given data, going on from the present state.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the dtype of the network.
+        """
+        output = self._outputs(X)
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    def _check_input(self, X, y, incremental, classes, reset):
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=True,
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if self.loss == "poisson" and (y < 0).any():
+            raise ValueError(f"y must not be negative with loss='poisson', got {y.min()}.")
+        if y.dtype != np.float32:
+            y = y.astype(np.float64, copy=False)
+        return X, np.ascontiguousarray(y.reshape(len(y), -1))
+
+    def _output_shape(self, target):
+        return target.shape[1], "exp" if self.loss == "poisson" else "identity"
+
+    def _stratify(self, target):
+        return None
+
+    def _output_score(self, output, target, sample_weight):
+        """Coefficient of determination, averaged over the outputs; NaN if an output is not finite.
+
+        R2 = 1 - sum w (y - output)^2 / sum w (y - mean y)^2, per output. A constant target counts
+        1 if it is met exactly and 0 if not.
+        """
+        if not np.isfinite(output).all():
+            return np.nan
+        weight = 1.0 if sample_weight is None else sample_weight[:, np.newaxis]
+        mean = np.average(target, axis=0, weights=sample_weight)
+        left = (weight * (target - output) ** 2).sum(axis=0, dtype=np.float64)
+        total = (weight * (target - mean) ** 2).sum(axis=0, dtype=np.float64)
+        constant = total == 0
+        r2 = np.where(constant, left == 0, 1 - left / np.where(constant, 1, total))
+        return float(r2.mean())

@@ -1,0 +1,112 @@
+"""Shared by the tests: one tolerance table, problems to solve, and awkward arrays."""
+
+import numpy as np
+
+from fastbp import _reference
+
+# Sizes around the widths of vectors and register blocks.
+SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33)
+
+# Largest difference allowed, relative to the largest entry of the array compared.
+TOLERANCE = {
+    "finite differences": 1e-7,
+    ("twin", "float64"): 1e-12,
+    ("twin", "float32"): 2e-5,
+    # After several epochs of updates.
+    ("training", "float64"): 1e-10,
+    ("training", "float32"): 1e-3,
+}
+
+
+def relative_error(actual, expected):
+    """Largest difference over the largest expected entry."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    difference = np.abs(actual - expected).max(initial=0.0)
+    return difference / max(np.abs(expected).max(initial=0.0), np.finfo(np.float64).tiny)
+
+
+def core_name(loss, n_outputs):
+    """The loss as the core and the twin call it."""
+    return "binary_log_loss" if (loss, n_outputs) == ("log_loss", 1) else loss
+
+
+def make_targets(loss, n, n_outputs, rng):
+    """Targets of every kind that the loss takes, and some on its edges (0, 1)."""
+    if loss == "squared_error":
+        return rng.normal(size=(n, n_outputs))
+    if loss == "poisson":
+        return rng.poisson(1.5, size=(n, n_outputs)).astype(float)
+    if loss == "log_loss" and n_outputs > 1:
+        return rng.integers(0, n_outputs, size=n)
+    return rng.integers(0, 2, size=(n, n_outputs)).astype(float)
+
+
+def make_params(layer_sizes, rng, dtype="float64"):
+    """Parameters that keep every layer in its interesting range."""
+    params = np.empty(_reference.n_params(layer_sizes))
+    for W, b in zip(*_reference.views(params, layer_sizes), strict=True):
+        bound = np.sqrt(3.0 / W.shape[0])
+        W[:] = rng.uniform(-bound, bound, W.shape)
+        b[:] = rng.uniform(-0.3, 0.3, b.shape)
+    return params.astype(dtype)
+
+
+def make_inputs(params, layer_sizes, activations, n, rng, margin=1e-3):
+    """Rows that keep every hidden z further than margin from the kink of relu."""
+    kept = []
+    while len(kept) < n:
+        X = rng.normal(size=(2 * n, layer_sizes[0]))
+        zs, _ = _reference._forward_tape(params.astype(float), layer_sizes, activations, X)
+        clear = [np.abs(z).min(axis=1) > margin for z in zs[:-1]]
+        kept.extend(X[np.all(clear, axis=0)] if clear else X)
+    return np.array(kept[:n])
+
+
+# ---- awkward arrays: equal values, uncomfortable memory ----
+
+
+def _strided(a, _):
+    big = np.full([2 * s + 1 for s in a.shape], np.nan, a.dtype)
+    view = big[tuple(slice(1, None, 2) for _ in a.shape)]
+    view[...] = a
+    return view
+
+
+def _reversed(a, _):
+    flip = (slice(None, None, -1),) * a.ndim
+    return np.ascontiguousarray(a[flip])[flip]
+
+
+def _read_only(a, _):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def _shifted(a, _, offset=None):
+    """Starts ``offset`` bytes after a cache line; one element by default."""
+    offset = a.itemsize if offset is None else offset
+    raw = np.empty(a.nbytes + 64 + offset, np.uint8)
+    start = -raw.ctypes.data % 64 + offset
+    view = raw[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+def _memory_mapped(a, folder):
+    path = folder / "array.npy"
+    np.save(path, a)
+    return np.load(path, mmap_mode="r")
+
+
+AWKWARD = {
+    "fortran": lambda a, _: np.asfortranarray(a),
+    "strided": _strided,
+    "reversed": _reversed,
+    "read-only": _read_only,
+    "one element off a cache line": _shifted,
+    "one byte off": lambda a, _: _shifted(a, None, 1),
+    "big-endian": lambda a, _: a.astype(a.dtype.newbyteorder(">")),
+    "memory-mapped": _memory_mapped,
+}

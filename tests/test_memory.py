@@ -1,0 +1,157 @@
+"""The memory plan: sizes in words, caps that are kept, sizes that are refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import TOLERANCE, relative_error
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastbp
+from fastbp.memory import human_bytes, memory_plan, parse_max_memory
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (None, 0),
+        (1, 1),
+        (np.int64(4096), 4096),
+        ("1", 1),
+        ("64MB", 64 * 10**6),
+        ("64 mb", 64 * 10**6),
+        ("64M", 64 * 10**6),
+        ("1.5 GiB", 3 * 2**29),
+        ("1.5KiB", 1536),
+        (".5kB", 500),
+        ("2.kB", 2000),
+        ("  12 B ", 12),
+        ("3TiB", 3 * 2**40),
+        ("1000", 1000),
+    ],
+)
+def test_sizes_are_understood(text, expected):
+    assert parse_max_memory(text) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "MB", "12 parsecs", "-1MB", "1e6", "1..5MB", "0", "0.1", ".", 0, -5, True, 1.5, 2**63,
+     "9999999 TiB", float("nan"), [1], b"1MB"],
+)  # fmt: skip
+def test_other_sizes_are_refused_by_name(value):
+    with pytest.raises(ValueError, match="max_memory=.* is not a size"):
+        parse_max_memory(value)
+
+
+@given(st.integers(1, 2**63 - 1))
+def test_bytes_survive_the_way_through_text(n):
+    assert parse_max_memory(str(n)) == parse_max_memory(f"{n} B") == n
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_readable_bytes_are_near(n):
+    number, unit = human_bytes(n).split()
+    scale = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+    scale |= {"PiB": 2**50, "EiB": 2**60}
+    assert float(number) * scale[unit] == pytest.approx(n, rel=0.051)
+    assert len(number) <= 6
+
+
+def test_the_table_shows_every_row_and_both_totals():
+    plan = memory_plan((784, 512, 10), batch_size=256, n_threads=1)
+    text = str(plan)
+    lines = text.splitlines()
+    for row in plan.rows:
+        assert any(line.split()[0] == row.name and f"{row.bytes:,}" in line for line in lines)
+    assert f"{plan.arena_bytes:,}" in text and f"{plan.total_bytes:,}" in text
+    table = [line for line in lines[:-1] if not line.startswith("-")]
+    assert max(map(len, lines[:-1])) == len(lines[1])
+    assert len({line.rstrip().endswith("B") for line in table[1:]}) == 1
+    assert lines[-1].startswith("256 rows a pass, 1 thread, dense layers by ")
+
+
+def test_a_plan_cannot_be_changed():
+    plan = memory_plan((3, 2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.arena_bytes = 0
+    assert plan == memory_plan((3, 2))
+
+
+@pytest.mark.parametrize("solver, vectors", [("none", 1), ("lbfgs", 1), ("sgd", 3), ("adam", 4)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_total_is_the_arena_and_the_vectors(solver, vectors, dtype):
+    sizes = (20, 30, 4)
+    plan = memory_plan(sizes, solver=solver, dtype=dtype)
+    n_params = 20 * 30 + 30 * 4 + 34
+    outside = [row for row in plan.rows if row.offset is None]
+    flat = [row for row in outside if row.shape and row.shape[0] == n_params]
+    assert plan.total_bytes == plan.arena_bytes + sum(row.bytes for row in outside)
+    assert len(flat) >= vectors
+    assert all(row.bytes >= n_params * np.dtype(dtype).itemsize for row in flat)
+
+
+@pytest.mark.parametrize("cap", ["40 kB", 100_000, "1 MiB"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_max_memory_is_kept_and_changes_no_gradient(cap, dtype):
+    sizes = (50, 64, 32, 5)
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(700, 50)), rng.normal(size=(700, 5))
+    free = fastbp.Network(sizes, "tanh", dtype=dtype, batch_size=700)
+    bound = fastbp.Network(sizes, "tanh", dtype=dtype, batch_size=700, max_memory=cap)
+    assert bound.memory_plan.arena_bytes <= parse_max_memory(cap)
+    assert 1 <= bound.memory_plan.batch_rows <= free.memory_plan.batch_rows == 700
+    params = free.init_params(0)
+    value, grad = free.value_and_grad(params, X, y, alpha=0.1)
+    other, other_grad = bound.value_and_grad(params, X, y, alpha=0.1)
+    assert other == pytest.approx(value, rel=TOLERANCE["twin", dtype])
+    assert relative_error(other_grad, grad) <= TOLERANCE["twin", dtype]
+
+
+def test_a_larger_cap_takes_more_rows():
+    rows = [
+        memory_plan((100, 100, 10), batch_size=5000, max_memory=cap, n_threads=1).batch_rows
+        for cap in ("100kB", "200kB", "1MB", "100MB")
+    ]
+    assert rows == sorted(rows) and rows[0] < rows[1] < rows[2] < rows[3] == 5000
+
+
+def test_a_cap_below_one_row_is_refused_by_name():
+    with pytest.raises(ValueError, match="max_memory"):
+        memory_plan((1000, 1000, 10), max_memory=100)
+    with pytest.raises(ValueError, match="max_memory"):
+        fastbp.Network((1000, 1000, 10), max_memory=100)
+
+
+@pytest.mark.parametrize(
+    "sizes, batch_size",
+    [((2**31 - 1, 2**31 - 1, 2**31 - 1), 2**40), ((10, 2**62, 2**62), 10), ((5, 5), 2**62),
+     ((2**70, 2), 1), ((2, 2), 2**70)],
+)  # fmt: skip
+def test_sizes_beyond_the_machine_are_refused(sizes, batch_size):
+    with pytest.raises((OverflowError, ValueError)):
+        memory_plan(sizes, batch_size=batch_size)
+    with pytest.raises((OverflowError, ValueError, MemoryError)):
+        fastbp.Network(sizes, batch_size=batch_size)
+
+
+def test_a_block_that_nobody_has_is_a_memory_error():
+    """2**46 bytes fit in the address arithmetic, not in the machine."""
+    with pytest.raises(MemoryError):
+        fastbp.Network((2**10, 2**10), batch_size=2**36)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(solver="adagrad"), r"solver='adagrad' is unknown.*'adam'"),
+        (dict(dtype="int8"), r"dtype='int8'"),
+        (dict(batch_size=-1), r"batch_size=-1"),
+        (dict(activation="x"), r"activation='x'"),
+        (dict(loss="x"), r"loss='x'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        memory_plan((4, 3, 2), **arguments)
