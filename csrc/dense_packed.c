@@ -65,10 +65,10 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
     int64_t k_block = block_of(in, K_BLOCK, nr), columns = columns_of(be, k_block);
     int64_t strip = block_of(r1 - r0, kern->mr, 1);
     (void)W;
-    for (int64_t k0 = 0; k0 < in; k0 += k_block) {
-        int64_t k = min64(k_block, in - k0);
-        for (int64_t c0 = 0; c0 < out; c0 += columns) {
-            int64_t c1 = min64(c0 + columns, out);
+    for (int64_t c0 = 0; c0 < out; c0 += columns) {
+        int64_t c1 = min64(c0 + columns, out);
+        for (int64_t k0 = 0; k0 < in; k0 += k_block) {
+            int64_t k = min64(k_block, in - k0);
             for (int64_t r = r0; r < r1; r += strip) {
                 int m = (int)min64(strip, r1 - r);
                 kern->fill_panels[act_in](scratch, at(z_in, r * in + k0, be), in, m, (int)k);
@@ -113,9 +113,6 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
     }
 }
 
-/* Columns of a matrix may be read where they are unless their rows fall onto few sets of the L1 cache. */
-static int spread(int ld, size_t item) { return (size_t)ld * item % 512 != 0; }
-
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
                         void *scratch) {
@@ -123,23 +120,16 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     int nr = kern->nr, in = layer->in, out = layer->out;
     int64_t k_block = block_of(n, K_BLOCK_GRAD, 1), columns = columns_of(be, k_block);
     int strip = (int)block_of(i1 - i0, kern->mr, 1);
-    int in_place = act_in == FBP_ACT_identity && spread(in, be->item);
     for (int64_t c0 = 0; c0 < out; c0 += columns) {
         int64_t c1 = min64(c0 + columns, out);
         for (int64_t k0 = 0; k0 < n; k0 += k_block) {
             int64_t k = min64(k_block, n - k0);
             for (int i = i0; i < i1; i += strip) {
                 int m = (int)min64(strip, i1 - i);
-                const void *a = at(z_in, k0 * in + i, be);
-                int64_t lda = in;
-                if (!in_place) {
-                    int whole = i + kern->aw <= in; /* what lies beyond m is read and not used */
-                    kern->fill_strip[act_in](scratch, a, in, k, whole ? kern->aw : m);
-                    a = scratch;
-                    lda = kern->aw;
-                }
+                int whole = i + kern->aw <= in; /* what lies beyond m is read and not used */
+                kern->fill_strip[act_in](scratch, at(z_in, k0 * in + i, be), in, k, whole ? kern->aw : m);
                 for (int64_t j = c0; j < c1; j += nr)
-                    kern->tile_strip(m, (int)min64(nr, out - j), k, a, lda, at(dz, j * n + k0 * nr, be),
+                    kern->tile_strip(m, (int)min64(nr, out - j), k, scratch, 0, at(dz, j * n + k0 * nr, be),
                                      at(dW, (int64_t)(i - i0) * out + j, be), out, NULL, accumulate || k0 > 0);
             }
         }

@@ -1,6 +1,10 @@
 /* The kernels for float, once per instruction set; dispatch.c chooses among the tables. */
 #include "kernels.h"
 
+#ifdef FBP_X86
+#include <immintrin.h>
+#endif
+
 #define FBP_IS_F32 1
 #define REAL float
 #define FBP_SQRT sqrtf
@@ -19,6 +23,10 @@
 #define LEVEL "avx2"
 #define VBYTES 32
 #include "target_avx2.h"
+#define VEC_RSQRT(x) (FN(vec)) _mm256_rsqrt_ps((__m256)(x))
+#define VEC_RCP(x) (FN(vec)) _mm256_rcp_ps((__m256)(x))
+#define VEC_CLAMP(x, low, high) \
+    (FN(vec)) _mm256_min_ps(_mm256_max_ps((__m256)(x), _mm256_set1_ps(low)), _mm256_set1_ps(high))
 #include "kernels_template.h"
 #include "target_end.h"
 #undef SUFFIX
@@ -29,6 +37,13 @@
 #define LEVEL "avx512"
 #define VBYTES 64
 #include "target_avx512.h"
+#undef VEC_RSQRT
+#undef VEC_RCP
+#undef VEC_CLAMP
+#define VEC_RSQRT(x) (FN(vec)) _mm512_rsqrt14_ps((__m512)(x))
+#define VEC_RCP(x) (FN(vec)) _mm512_rcp14_ps((__m512)(x))
+#define VEC_CLAMP(x, low, high) \
+    (FN(vec)) _mm512_min_ps(_mm512_max_ps((__m512)(x), _mm512_set1_ps(low)), _mm512_set1_ps(high))
 #include "kernels_template.h"
 #include "target_end.h"
 #endif

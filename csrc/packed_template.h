@@ -20,7 +20,6 @@
 typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 #define FBP_SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (FN(mask)){__VA_ARGS__})
 #endif
-typedef REAL FN(loose) __attribute__((vector_size(VBYTES), aligned(sizeof(REAL)))); /* any address */
 
 /* c(m,nv vectors) (+)= a b over k; row r of a lies rs apart, column k ks apart; in blocks of `block` columns,
  * the next block `jump` further on. m, nv, rs are constants at each call. */
@@ -44,6 +43,7 @@ static inline __attribute__((always_inline)) void FN(tile)(const int m, const in
             FBP_UNROLL for (int r = 0; r < m; r++) FBP_UNROLL for (int v = 0; v < nv; v++) acc[r][v] +=
                 x[r * rs] * column[v];
             x += ks;
+            FBP_UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(b + FBP_PANEL_AHEAD * NR + v * LANES);
             b += NR;
         }
         a += jump;
@@ -60,41 +60,50 @@ static inline __attribute__((always_inline)) void FN(tile)(const int m, const in
 #define FOR_ROWS(X) FOR_ROWS_6(X)
 #endif
 
-/* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
-#define TILE(name, RS, KS, BLOCK, JUMP)                                                                 \
+/* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack; its copies run over
+ * whole vectors with a condition, which compilers turn into masks. */
+#define TILE(name)                                                                                      \
     static void FN(name)(int m, int cols, int64_t k, const void *a_, int64_t step, const void *b_, void *c_, \
                          int64_t ldc, const void *bias_, int accumulate) {                              \
         const REAL *a = a_, *b = b_, *bias = bias_;                                                     \
-        REAL *c = c_, whole[MR * NR] __attribute__((aligned(64)));                                      \
-        const int nv = cols <= LANES ? 1 : 2, partial = cols != nv * LANES;                             \
-        if (partial) {                                                                                  \
-            for (int r = 0; r < m; r++)                                                                 \
-                for (int j = 0; j < nv * LANES; j++)                                                    \
-                    whole[r * NR + j] = j >= cols ? 0 : accumulate ? c[r * ldc + j] : bias ? bias[j] : 0; \
-        }                                                                                               \
-        REAL *to = partial ? whole : c;                                                                 \
-        int64_t ld = partial ? NR : ldc;                                                                \
-        int add = partial || accumulate;                                                                \
+        REAL *c = c_, *to = c, whole[MR * NR] __attribute__((aligned(64)));                             \
+        REAL padded[NR] __attribute__((aligned(64)));                                                   \
+        int64_t ld = ldc;                                                                               \
+        const int nv = cols <= LANES ? 1 : 2, width = nv * LANES, partial = cols != width;              \
         (void)step;                                                                                     \
+        if (partial) {                                                                                  \
+            to = whole;                                                                                 \
+            ld = NR;                                                                                    \
+            if (accumulate)                                                                             \
+                for (int r = 0; r < m; r++)                                                             \
+                    for (int j = 0; j < width; j++) whole[r * NR + j] = j < cols ? c[r * ldc + j] : 0;  \
+            else if (bias) {                                                                            \
+                for (int j = 0; j < width; j++) padded[j] = j < cols ? bias[j] : 0;                     \
+                bias = padded;                                                                          \
+            }                                                                                           \
+        }                                                                                               \
         if (nv == 2)                                                                                    \
             switch (m) { FOR_ROWS(TILE_CASE_2) }                                                        \
         else                                                                                            \
             switch (m) { FOR_ROWS(TILE_CASE_1) }                                                        \
         if (partial)                                                                                    \
-            for (int r = 0; r < m; r++)                                                                 \
-                for (int j = 0; j < cols; j++) c[r * ldc + j] = whole[r * NR + j];                      \
+            for (int r = 0; r < m; r++, c += ldc)                                                       \
+                FBP_IVDEP for (int j = 0; j < width; j++) {                                             \
+                    if (j < cols)                                                                       \
+                        c[j] = whole[r * NR + j];                                                       \
+                }                                                                                       \
     }
 
 /* c(m,cols) = bias or c, + a b: a in panels */
-#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, NR, 1, NR, step, b, to, ld, bias, add); break;
-#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, NR, 1, NR, step, b, to, ld, bias, add); break;
-TILE(tile_panels, NR, 1, NR, step)
+#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, NR, 1, NR, step, b, to, ld, bias, accumulate); break;
+#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, NR, 1, NR, step, b, to, ld, bias, accumulate); break;
+TILE(tile_panels)
 #undef TILE_CASE_2
 #undef TILE_CASE_1
-/* c(m,cols) = bias or c, + a^T b: a in a strip, or m columns of a matrix with rows `step` apart */
-#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, 1, step, k, 0, b, to, ld, bias, add); break;
-#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, 1, step, k, 0, b, to, ld, bias, add); break;
-TILE(tile_strip, 1, step, k, 0)
+/* c(m,cols) = bias or c, + a^T b: a in a strip */
+#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, 1, AW, k, 0, b, to, ld, bias, accumulate); break;
+#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, 1, AW, k, 0, b, to, ld, bias, accumulate); break;
+TILE(tile_strip)
 #undef TILE_CASE_2
 #undef TILE_CASE_1
 #undef TILE

@@ -20,7 +20,7 @@
 
 enum {
     MAX_TILES = 64,
-    JOINED_ROWS = 256,       /* rows that go through the layers together where cuts are free */
+    JOINED_ROWS = 1024,       /* rows that go through the layers together where cuts are free */
     WEIGHT_TILE = 32,        /* rows of W: a multiple of every panel */
     JOINED_WEIGHTS = 65536,  /* numbers of dW that are made, used and packed while in the L2 cache */
     FLOPS_PER_TILE = 1 << 21, /* of a BLAS call for the weight gradient */
