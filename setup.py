@@ -1,19 +1,19 @@
-"""Builds the C core and its Cython interface. Everything else about the package is in pyproject.toml."""
+"""Builds the C core and its Cython interface; all else about the package is in pyproject.toml."""
+
 import os
 import platform
+from glob import glob
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-SOURCES = ["arena", "net", "dense_blas", "dense_packed",
-           "kernels_f32", "kernels_f64", "dispatch", "pool", "trainer"]
-HEADERS = ["fastbp.h", "kernels.h", "kernels_template.h", "packed_template.h",
-           "target_avx2.h", "target_avx512.h", "target_end.h"]
+SOURCES = sorted(glob("csrc/*.c"))
+HEADERS = sorted(glob("csrc/*.h"))
 
 # No instruction set beyond the platform's baseline: higher levels are chosen at run time.
-FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
-         "-fvisibility=hidden", "-pthread"]
+FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast".split()
+FLAGS += ["-fvisibility=hidden", "-pthread", "-g0"]
 if os.environ.get("FASTBP_DEBUG"):
     FLAGS += ["-O1", "-g", "-UNDEBUG", "-DFBP_DEBUG"]
 if platform.system() == "Windows":
@@ -25,8 +25,8 @@ MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_22_API_VERSION")]
 def extension(name, c_sources=()):
     return Extension(
         f"fastbp.{name}",
-        [f"src/fastbp/{name}.pyx", *(f"csrc/{source}.c" for source in c_sources)],
-        depends=[f"csrc/{header}" for header in HEADERS] if c_sources else ["csrc/fastbp.h"],
+        [f"src/fastbp/{name}.pyx", *c_sources],
+        depends=HEADERS,
         include_dirs=["csrc", numpy.get_include()],
         define_macros=MACROS,
         extra_compile_args=FLAGS,

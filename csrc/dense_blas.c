@@ -26,6 +26,11 @@ static size_t packed_size(const fbp_backend *be, int rows, int cols, int *overfl
     return 0;
 }
 
+static int dz_panel(const fbp_backend *be, int width) {
+    (void)be;
+    return width;
+}
+
 static size_t dz_size(const fbp_backend *be, int64_t n, int width, int *overflow) {
     return fbp_size(n, width, be->item, overflow);
 }
@@ -81,6 +86,7 @@ static void bias_grad(const fbp_backend *be, const fbp_layer *layer, void *db, c
 const fbp_dense fbp_dense_blas = {
     .name = "blas",
     .row_tile = 64, /* with fewer rows BLAS spends its time packing the weights */
+    .dz_panel = dz_panel,
     .packed_size = packed_size,
     .dz_size = dz_size,
     .scratch_size = scratch_size,

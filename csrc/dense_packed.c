@@ -32,6 +32,11 @@ static size_t packed_size(const fbp_backend *be, int rows, int cols, int *overfl
     return panels_size(be, rows, cols, overflow);
 }
 
+static int dz_panel(const fbp_backend *be, int width) {
+    (void)width;
+    return be->kernels->nr;
+}
+
 static size_t dz_size(const fbp_backend *be, int64_t n, int width, int *overflow) {
     return panels_size(be, n, width, overflow);
 }
@@ -47,7 +52,8 @@ static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_
 }
 
 static void pack(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1) {
-    be->kernels->pack_panels(layer->packed, W, layer->in, layer->out, i0, i1);
+    if (layer->packed)
+        be->kernels->pack_panels(layer->packed, W, layer->in, layer->out, i0, i1);
     if (layer->packed_T)
         be->kernels->pack_transposed(layer->packed_T, W, layer->out, i0, i1);
 }
@@ -148,6 +154,7 @@ const fbp_dense fbp_dense_packed = {
     .name = "packed",
     .row_tile = 16,
     .free_cut = 1,
+    .dz_panel = dz_panel,
     .packed_size = packed_size,
     .dz_size = dz_size,
     .scratch_size = scratch_size,

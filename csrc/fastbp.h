@@ -156,6 +156,12 @@ typedef struct {
     void (*pack_panels)(void *panels, const void *M, int64_t rows, int cols, int64_t r0, int64_t r1);
     void (*pack_transposed)(void *panels, const void *M, int cols, int r0, int r1);
     void (*panel_sums)(void *db, const void *panel, int64_t n, int cols, int accumulate);
+
+    /* A first layer from CSR rows. z(n,out) = X W + b; dW(i0..i1,out) (+)= X[:, i0:i1]^T dz(n,out), with dz
+     * in panels `panel` columns wide. */
+    void (*csr_forward)(void *z, const fbp_rows *rows, const void *W, const void *b, int64_t n, int out);
+    void (*csr_weight_grad)(void *dW, const void *dz, int panel, const fbp_rows *rows, int i0, int i1,
+                            int64_t n, int out, int accumulate);
 } fbp_kernels;
 
 /* The table of the best instruction set that the CPU has and FASTBP_DISABLE_CPU leaves. */
@@ -197,6 +203,7 @@ typedef struct {
 typedef struct fbp_dense {
     const char *name;
     int row_tile;    /* rows below which a tile is not worth its while */
+    int (*dz_panel)(const fbp_backend *be, int width); /* dz(n, width) lies in panels (p, n, this wide) */
     int free_cut;    /* results do not depend on how rows are cut, to the bit: neighbouring tiles may be joined */
     /* bytes of a packed matrix (rows, cols), of dz(n, width), and of one thread's scratch */
     size_t (*packed_size)(const fbp_backend *be, int rows, int cols, int *overflow);
@@ -263,6 +270,7 @@ typedef struct {
     int64_t n;           /* rows of the pass */
     const void *x;       /* (n, in) gathered rows, or the caller's rows in place */
     void *gathered;      /* (n, in) in the arena */
+    const fbp_rows *csr; /* instead of x: the CSR rows of the pass, or NULL */
     void *y;             /* (n, out) dense targets */
     void **z;            /* z[l] (n, out_l), row-major; the last becomes dz in place */
     void *dz[2];         /* dz of hidden layer l in dz[l & 1] */
@@ -300,7 +308,7 @@ typedef struct {
     int64_t batch;         /* rows of a mini-batch */
     int n_threads;         /* at most */
     size_t max_memory;     /* bytes of the arena at most; 0: no limit */
-    int csr;               /* X will be CSR */
+    int csr;               /* X will be CSR and is not to be gathered */
     int forward_only;
     const fbp_blas *blas;
 } fbp_config;
@@ -317,6 +325,7 @@ typedef struct {
     int64_t tile;       /* rows of one tile of a pass; from shapes alone */
     int n_threads;
     int forward_only;
+    int csr;
     fbp_arena store;    /* what outlives a mini-batch: gradient and packed weights */
     void *grad;         /* gradient of the mini-batch, n_params; NULL for optimizer `none` */
 } fbp_trainer;

@@ -501,6 +501,7 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
 #undef UPDATE
 
 #include "packed_template.h"
+#include "sparse_template.h"
 
 #define ENTRY_FILL_PANELS(name) FN(fill_panels_##name),
 #define ENTRY_FILL_STRIP(name) FN(fill_strip_##name),
@@ -531,6 +532,8 @@ const fbp_kernels FN(fbp_kernels) = {
     .pack_panels = FN(pack_panels),
     .pack_transposed = FN(pack_transposed),
     .panel_sums = FN(panel_sums),
+    .csr_forward = FN(csr_forward),
+    .csr_weight_grad = FN(csr_weight_grad),
 };
 #undef ENTRY_FILL_PANELS
 #undef ENTRY_FILL_STRIP

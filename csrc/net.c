@@ -47,10 +47,10 @@ static const void *z_into(const fbp_net *net, const fbp_tape *tape, int l, fbp_a
 void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
                      const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch,
                      void *result) {
-    if (tape->x == tape->gathered) {
-        fbp_rows tile = *rows;
+    fbp_rows tile = *rows;
+    tile.first += r0;
+    if (!tape->csr && tape->x == tape->gathered) {
         int in = net->layers[0].in;
-        tile.first += r0;
         be->kernels->gather(at(tape->gathered, r0 * in, be), &tile, r1 - r0, in);
     }
     for (int l = 0; l < net->n_layers; l++) {
@@ -58,6 +58,11 @@ void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *
         fbp_activation act_in;
         const void *z_in = z_into(net, tape, l, &act_in);
         void *z = l + 1 < net->n_layers ? tape->z[l] : result;
+        if (l == 0 && tape->csr) {
+            be->kernels->csr_forward(at(z, r0 * layer->out, be), &tile, at(params, layer->W, be),
+                                     at(params, layer->b, be), r1 - r0, layer->out);
+            continue;
+        }
         layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, z_in, act_in, r0,
                               r1, scratch);
     }
@@ -93,8 +98,13 @@ void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_ta
     const fbp_layer *layer = &net->layers[l];
     fbp_activation act_in;
     const void *z_in = z_into(net, tape, l, &act_in);
-    layer->dense->weight_grad(be, layer, at(grad, layer->W + (int64_t)i0 * layer->out, be),
-                              dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n, accumulate, scratch);
+    void *dW = at(grad, layer->W + (int64_t)i0 * layer->out, be);
+    if (l == 0 && tape->csr)
+        be->kernels->csr_weight_grad(dW, dz_of(net, tape, l), layer->dense->dz_panel(be, layer->out), tape->csr,
+                                     i0, i1, tape->n, layer->out, accumulate);
+    else
+        layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n, accumulate,
+                                  scratch);
 }
 
 void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,

@@ -23,6 +23,7 @@ enum {
     JOINED_ROWS = 1024,       /* rows that go through the layers together where cuts are free */
     WEIGHT_TILE = 32,        /* rows of W: a multiple of every panel */
     JOINED_WEIGHTS = 65536,  /* numbers of dW that are made, used and packed while in the L2 cache */
+    JOINED_SPARSE = 262144,  /* the same for a sparse first layer, which reads all entries for each part of dW */
     FLOPS_PER_TILE = 1 << 21, /* of a BLAS call for the weight gradient */
     FEW_ROWS = 64,           /* predictions of fewer rows do not pay for packing the weights */
     FLOPS_PER_THREAD = 2000000 /* about 15 us of work pays for the barriers of a step */
@@ -89,7 +90,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
         fbp_layer *layer = &net->layers[l];
         size_t scratch = layer->dense->scratch_size(be, layer, tr->tile, training ? pass : 1, overflow);
         size_t bytes = layer->dense->dz_size(be, pass, layer->out, overflow);
-        if (scratch > tape->scratch_bytes)
+        if (scratch > tape->scratch_bytes && (l || !tr->csr))
             tape->scratch_bytes = scratch;
         if (l < top && bytes > dz[l & 1])
             dz[l & 1] = bytes;
@@ -97,7 +98,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
             widest[l & 1] = layer->out;
     }
 
-    tape->gathered = fbp_arena_take(arena, "x", -1, pass, net->layers[0].in, be->item);
+    tape->gathered = tr->csr ? NULL : fbp_arena_take(arena, "x", -1, pass, net->layers[0].in, be->item);
     tape->scratch = take_bytes(arena, "scratch", -1, tr->n_threads, tape->scratch_bytes);
     if (training) {
         const fbp_layer *last = &net->layers[top];
@@ -126,7 +127,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
     for (int l = 0; l <= top; l++) {
         fbp_layer *layer = &net->layers[l];
         size_t bytes = layer->dense->packed_size(be, layer->in, layer->out, &store->overflow);
-        layer->packed = take_bytes(store, "packed", l, 1, bytes);
+        layer->packed = l || !tr->csr ? take_bytes(store, "packed", l, 1, bytes) : NULL;
         bytes = l && training ? layer->dense->packed_size(be, layer->out, layer->in, &store->overflow) : 0;
         layer->packed_T = take_bytes(store, "packed_T", l, 1, bytes);
     }
@@ -164,6 +165,7 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
                                 fbp_kernels_of(config->dtype), config->blas};
     tr->optimizer = config->optimizer;
     tr->forward_only = config->forward_only;
+    tr->csr = config->csr;
     tr->batch = config->batch;
 
     fbp_status status =
@@ -269,15 +271,13 @@ static void tile_rows(const fbp_layer *layer, int64_t lo, int64_t hi, int *i0, i
 
 /* The caller may have changed the parameters since the last call. */
 static void pack_weights(const fbp_trainer *tr, void *params, int t) {
-    if (!tr->net.layers[0].packed)
-        return;
     for (int l = 0; l < tr->net.n_layers; l++) {
         const fbp_layer *layer = &tr->net.layers[l];
         int64_t lo, hi;
         int i0, i1;
         fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
         tile_rows(layer, lo, hi, &i0, &i1);
-        if (i0 < i1)
+        if (i0 < i1 && layer->dense->pack)
             layer->dense->pack(&tr->backend, layer, offset(params, layer->W, tr), i0, i1);
     }
     fbp_pool_barrier(tr->pool);
@@ -302,7 +302,8 @@ static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int 
     int64_t lo, hi, joined = 1;
     int i0, i1;
     if (layer->dense->free_cut) {
-        joined = JOINED_WEIGHTS / ((int64_t)layer->tile_rows * layer->out);
+        int numbers = l == 0 && tr->csr ? JOINED_SPARSE : JOINED_WEIGHTS;
+        joined = numbers / ((int64_t)layer->tile_rows * layer->out);
         joined = joined < 4 ? 4 : joined;
     }
     fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
@@ -318,7 +319,7 @@ static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int 
             tape->square_part[layer->tile0 + tile] =
                 update_slice(j, layer->W + (int64_t)k0 * layer->out, (int64_t)(k1 - k0) * layer->out, update);
         }
-        if (layer->packed && j->updates)
+        if (layer->dense->pack && j->updates)
             layer->dense->pack(be, layer, offset(j->epoch->params, layer->W, tr), i0, i1);
     }
     fbp_share(ceil_div(layer->out, 64), t, tr->n_threads, &lo, &hi); /* a column's sum is one thread's */
@@ -404,6 +405,7 @@ static double run_batch(const job *j, int64_t first, int64_t n, double mass, int
         tape.n = n - p < tr->pass ? n - p : tr->pass;
         tape.x = rows_in_place(tr, e, first + p);
         fbp_rows rows = {e->data, e->order, first + p, 1 / mass, e->clip};
+        tape.csr = tr->csr ? &rows : NULL;
         loss += run_pass(j, &tape, &rows, t, p > 0, p + tape.n == n ? update : NULL);
         if (j->updates && !isfinite(loss))
             return loss;
@@ -497,6 +499,7 @@ static void forward_task(void *context, int t) {
         int64_t r0, r1;
         tape.n = e->n - first < tr->pass ? e->n - first : tr->pass;
         tape.x = rows_in_place(tr, e, first);
+        tape.csr = tr->csr ? &rows : NULL;
         for (int64_t tile = lo; next_rows(tr, tape.n, hi, &tile, &r0, &r1);) {
             fbp_net_forward(net, &tr->backend, &tape, e->params, &rows, r0, r1, scratch, result);
             tr->backend.kernels->output[net->loss](offset(result, r0 * out, tr), r1 - r0, out);

@@ -103,6 +103,11 @@ cdef class Data:
         for a in (values, indptr, indices):
             if not a.flags.c_contiguous:
                 raise ValueError("the arrays of a CSR X must be contiguous")
+        if (indptr.shape[0] != self.n_rows + 1 or X.indptr[0] != 0 or (X.indptr[1:] < X.indptr[:-1]).any()
+                or X.indptr[-1] > min(indices.shape[0], values.shape[0])):
+            raise ValueError("X.indptr of the CSR X does not describe rows of X.indices and X.data")
+        if indices.shape[0] and (X.indices.min() < 0 or X.indices.max() >= self.n_features):
+            raise ValueError(f"X.indices of the CSR X has columns outside 0..{self.n_features - 1}")
         self.keep += [values, indptr, indices]
         self.c.csr = 1
         self.c.x_dtype = self._float(values, "X.data")
@@ -144,7 +149,8 @@ cdef class Trainer:
     batch_size : int, rows of a mini-batch
     n_threads : int, at most so many threads
     max_memory : int, bytes of the arena at most; 0 for no limit
-    sparse : bool, X will be CSR
+    sparse : bool, X will be CSR and the first layer works from its non-zeros; otherwise CSR rows are
+        gathered into dense ones
     forward_only : bool, for prediction: no z is kept
     measure : bool, only plan: nothing is allocated and nothing can be run
 
@@ -277,6 +283,8 @@ cdef class Trainer:
             raise ValueError(f"X has {data.n_features} features, the net takes {self.sizes[0]}")
         if self.c.arena.base == NULL:
             raise ValueError("this Trainer only measures")
+        if self.config.csr and not data.c.csr:
+            raise ValueError("this Trainer was made for CSR input")
         e.data = &data.c
         e.params = self._vector(params, "params", training)
         e.n = data.n_rows

@@ -15,6 +15,8 @@ from ._threads import resolve_n_threads, single_threaded_blas
 # Rows in one pass. Larger blocks gave no more speed, only more memory.
 FEW_ROWS = 32
 BLOCK_ROWS = 256
+# Share of non-zeros up to which the sparse product beats the dense one on gathered rows.
+MOST_NON_ZEROS = 0.2
 # An engine larger than this is not kept.
 KEEP_BYTES = 4 << 20
 
@@ -32,6 +34,11 @@ def engine_input(X):
         X = X.copy()
         X.indices, X.indptr = indices, indptr
     return X
+
+
+def few_non_zeros(X):
+    """Tell whether the first layer should work from the non-zeros instead of gathering dense rows."""
+    return issparse(X) and X.nnz <= MOST_NON_ZEROS * X.shape[0] * X.shape[1]
 
 
 class Forward:
@@ -71,7 +78,7 @@ class Forward:
             loss,
             params.flat.dtype.name,
         )
-        sparse = issparse(X)
+        sparse = few_non_zeros(X)
         if X.shape[0] > FEW_ROWS:
             rows = min(BLOCK_ROWS, X.shape[0])
             with single_threaded_blas():

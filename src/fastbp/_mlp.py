@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from . import _core
-from ._forward import FEW_ROWS, Forward, engine_input
+from ._forward import FEW_ROWS, Forward, engine_input, few_non_zeros
 from ._layout import Parameters
 from ._threads import resolve_n_threads, single_threaded_blas
 from ._training import (
@@ -204,7 +203,7 @@ class BaseMLP(BaseEstimator):
             optimizer="none" if optimizer is None else optimizer.core_name,
             n_threads=n_threads,
             max_memory=max_memory,
-            sparse=issparse(X),
+            sparse=few_non_zeros(X),
         )
         X = engine_input(X)
         job = Job(

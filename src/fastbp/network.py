@@ -1,6 +1,5 @@
 """`Network`: loss, gradient and forward pass for people who write their own training loop."""
 
-import numbers
 import threading
 from contextlib import nullcontext
 from itertools import pairwise
@@ -10,6 +9,14 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from . import _core
+from ._checks import (
+    CHECK_TARGET,
+    FLOATS,
+    check_alpha,
+    check_csr,
+    check_sample_weight,
+    to_floats,
+)
 from .memory import (
     MemoryPlan,
     check_activation,
@@ -20,8 +27,6 @@ from .memory import (
     parse_max_memory,
 )
 
-_FLOATS = (np.dtype("float32"), np.dtype("float64"))
-_INDICES = (np.dtype("int32"), np.dtype("int64"))
 # rows x in x out of a product above which OpenBLAS starts its own threads.
 _BLAS_THREADS_ABOVE = 2**18
 
@@ -338,9 +343,9 @@ class Network:
 
     def _check_X(self, X):
         if issparse(X):
-            X = _check_csr(X, self.dtype)
-        elif not isinstance(X, np.ndarray) or X.dtype not in _FLOATS or not X.flags.aligned:
-            X = _to_floats("X", X, self.dtype)
+            X = check_csr(X, self.dtype)
+        elif not isinstance(X, np.ndarray) or X.dtype not in FLOATS or not X.flags.aligned:
+            X = to_floats("X", X, self.dtype)
         if X.ndim != 2 or X.shape[1] != self.layer_sizes[0]:
             raise ValueError(
                 f"X has shape {X.shape}: it takes (n, {self.layer_sizes[0]}), the first of "
@@ -353,146 +358,7 @@ class Network:
         n = X.shape[0]
         if n == 0:
             raise ValueError("X has 0 rows: it takes at least 1.")
-        y = _CHECK_TARGET[self.loss_name](y, n, self.layer_sizes[-1])
+        y = CHECK_TARGET[self.loss_name](y, n, self.layer_sizes[-1])
         if sample_weight is not None:
-            sample_weight = np.ascontiguousarray(
-                _to_floats("sample_weight", sample_weight, np.float64), np.float64
-            )
-            if sample_weight.shape != (n,):
-                raise ValueError(
-                    f"sample_weight has shape {sample_weight.shape}: it takes ({n},), one entry "
-                    "per row of X."
-                )
-            total = sample_weight.sum()
-            if not 0 < total < np.inf:
-                raise ValueError(
-                    f"sample_weight has sum {total}: it takes finite values of positive sum."
-                )
-        if not isinstance(alpha, numbers.Real) or not 0 <= alpha < np.inf:
-            raise ValueError(f"alpha={alpha!r}: it takes a finite number of 0 or more.")
-        return X, y, sample_weight, float(alpha)
-
-
-# ---- data of the caller to data of the core ----
-
-
-def _to_floats(name, values, dtype):
-    """An aligned float32 or float64 array; no copy if it is one already."""
-    values = _to_array(name, values)
-    if values.dtype not in _FLOATS:
-        try:
-            values = values.astype(dtype)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} holds values that are not real numbers: {error}") from None
-    return np.require(values, requirements="A")
-
-
-def _to_array(name, values):
-    """An array of real numbers of some dtype; no copy if it is one already."""
-    try:
-        values = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array of numbers: {error}") from None
-    if values.dtype.kind not in "biufO":
-        raise TypeError(f"{name} has dtype {values.dtype}: it takes real numbers.")
-    return values
-
-
-def _check_csr(X, dtype):
-    X = X.tocsr()
-    if X.dtype not in _FLOATS:
-        if X.dtype.kind not in "biuf":
-            raise TypeError(f"X has dtype {X.dtype}: it takes real numbers.")
-        X = X.astype(dtype)
-    if X.indices.dtype != X.indptr.dtype or X.indices.dtype not in _INDICES:
-        X = type(X)(
-            (X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), X.shape, copy=False
-        )
-    # The core trusts the index arrays: a wrong one would make it write beyond its memory.
-    stored, indptr = len(X.data), X.indptr
-    sound = (
-        len(X.indices) == stored
-        and len(indptr) == X.shape[0] + 1
-        and indptr[0] == 0
-        and indptr[-1] <= stored
-        and (indptr[1:] >= indptr[:-1]).all()
-        and (stored == 0 or (X.indices.min() >= 0 and X.indices.max() < X.shape[1]))
-    )
-    if not sound:
-        raise ValueError(
-            f"X is not a valid CSR matrix: its column indices must go from 0 to {X.shape[1] - 1}, "
-            "its indptr must not decrease, and both must fit the data."
-        )
-    return X
-
-
-def _check_rows(y, n, n_outputs):
-    """y as (n, n_outputs) of float32, float64 or bool, contiguous."""
-    y = _to_array("y", y)
-    if y.dtype not in _FLOATS and y.dtype != np.bool_:
-        y = _to_floats("y", y, np.float64)
-    if y.ndim == 1 and n_outputs == 1:
-        y = y[:, np.newaxis]
-    if y.shape != (n, n_outputs):
-        accepted = f"({n}, {n_outputs})" + (f" or ({n},)" if n_outputs == 1 else "")
-        raise ValueError(
-            f"y has shape {y.shape}: it takes {accepted}, as X has {n} rows and the network "
-            f"{n_outputs} outputs."
-        )
-    return np.require(y, requirements="CA")
-
-
-def _check_probabilities(y, n, n_outputs):
-    y = _check_rows(y, n, n_outputs)
-    low, high = y.min(), y.max()
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"y has values from {low} to {high}: this loss takes values in [0, 1].")
-    return y
-
-
-def _check_counts(y, n, n_outputs):
-    y = _check_rows(y, n, n_outputs)
-    low, high = y.min(), y.max()
-    if not (low >= 0 and high < np.inf):
-        raise ValueError(
-            f"y has values from {low} to {high}: loss='poisson' takes finite values of 0 or more."
-        )
-    return y
-
-
-def _check_classes(y, n, n_outputs):
-    """Class indices as int32, or rows of probabilities; with one output a column of {0, 1}."""
-    y = _to_array("y", y)
-    if n_outputs == 1:
-        y = _check_rows(y, n, 1)
-        if not ((y == 0) | (y == 1)).all():
-            raise ValueError("y: loss='log_loss' with one output takes the values 0 and 1.")
-        return y
-    if y.ndim != 1:
-        y = _check_probabilities(y, n, n_outputs)
-        if not np.allclose(y.sum(axis=1), 1, rtol=0, atol=1e-3):
-            raise ValueError(
-                "y has rows that do not sum to 1: loss='log_loss' takes class indices, one-hot "
-                "rows or rows of probabilities; loss='binary_log_loss' independent outputs."
-            )
-        return y
-    if y.dtype.kind not in "iub" or y.shape != (n,):
-        raise ValueError(
-            f"y has shape {y.shape} and dtype {y.dtype}: loss='log_loss' takes ({n},) integer "
-            f"class indices or ({n}, {n_outputs}) rows of probabilities."
-        )
-    low, high = y.min(), y.max()
-    if low < 0 or high >= n_outputs:
-        raise ValueError(
-            f"y has class indices from {low} to {high}: they go from 0 to {n_outputs - 1}, one "
-            "per output."
-        )
-    return np.require(y, np.int32, "A")
-
-
-_CHECK_TARGET = {
-    "squared_error": _check_rows,
-    "log_loss": _check_classes,
-    "binary_log_loss": _check_probabilities,
-    "poisson": _check_counts,
-}
+            sample_weight = check_sample_weight(sample_weight, n)
+        return X, y, sample_weight, check_alpha(alpha)

@@ -1,0 +1,119 @@
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats = NDArray[np.float32] | NDArray[np.float64]
+_Order = NDArray[np.int64]
+
+class _Plan(TypedDict):
+    rows: list[tuple[str, tuple[int, ...], int | None, int]]
+    arena_bytes: int
+    total_bytes: int
+    batch_rows: int
+    n_threads: int
+    dense: tuple[str, ...]
+
+ACTIVATIONS: tuple[str, ...]
+LOSSES: tuple[str, ...]
+OPTIMIZERS: tuple[str, ...]
+
+def cpu_levels() -> list[str]: ...
+def cpu_level() -> str: ...
+def plan(
+    layer_sizes: Sequence[int],
+    activations: Sequence[str],
+    loss: str,
+    dtype: str,
+    batch_size: int,
+    optimizer: str,
+    n_threads: int,
+    max_memory: int = 0,
+    sparse: bool = False,
+    forward_only: bool = False,
+) -> _Plan: ...
+
+class Data:
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def n_features(self) -> int: ...
+    def __init__(
+        self,
+        X: Any,
+        y: NDArray[Any] | None = None,
+        sample_weight: NDArray[np.float64] | None = None,
+    ) -> None: ...
+
+class Trainer:
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def layer_sizes(self) -> tuple[int, ...]: ...
+    @property
+    def n_params(self) -> int: ...
+    @property
+    def batch_rows(self) -> int: ...
+    @property
+    def n_threads(self) -> int: ...
+    @property
+    def updates(self) -> int: ...
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        activations: Sequence[str],
+        loss: str,
+        dtype: str,
+        batch_size: int,
+        optimizer: str = "none",
+        n_threads: int = 1,
+        max_memory: int = 0,
+        sparse: bool = False,
+        forward_only: bool = False,
+        measure: bool = False,
+    ) -> None: ...
+    def plan(self) -> _Plan: ...
+    def buffers(self) -> list[tuple[str, int, int]]: ...
+    def train_epoch(
+        self,
+        params: _Floats,
+        state: Sequence[_Floats],
+        data: Data,
+        order: _Order | None,
+        batch_size: int,
+        *,
+        alpha: float,
+        learning_rate: float,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        momentum: float = 0.9,
+        t: int = 0,
+        loss_scale: float = 1.0,
+        clip_loss: bool = False,
+    ) -> tuple[float, int, bool]: ...
+    def value_and_grad(
+        self,
+        params: _Floats,
+        data: Data,
+        grad: _Floats | None,
+        order: _Order | None = None,
+        *,
+        alpha: float = 0.0,
+        loss_scale: float = 1.0,
+        clip_loss: bool = False,
+    ) -> float: ...
+    def loss(
+        self,
+        params: _Floats,
+        data: Data,
+        order: _Order | None = None,
+        *,
+        alpha: float = 0.0,
+        loss_scale: float = 1.0,
+        clip_loss: bool = False,
+    ) -> float: ...
+    def forward(
+        self, params: _Floats, data: Data, out: _Floats, order: _Order | None = None
+    ) -> None: ...
