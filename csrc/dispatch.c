@@ -61,12 +61,16 @@ int fbp_cpu_levels(const char *names[4]) {
     return n;
 }
 
-const fbp_dense *fbp_dense_of(const fbp_backend *be) {
+const fbp_dense *fbp_dense_of(void) {
     const char *forced = getenv("FASTBP_DENSE");
     if (forced && strcmp(forced, "blas") == 0)
         return &fbp_dense_blas;
     if (forced && strcmp(forced, "packed") == 0)
         return &fbp_dense_packed;
-    /* measured (bench/): packed wins from AVX2 on; at the baseline BLAS has better kernels of its own */
-    return strcmp(be->kernels->isa, "baseline") == 0 ? &fbp_dense_blas : &fbp_dense_packed;
+    /* measured (bench/products.py): packed wins at every level of x86; elsewhere its tiles are untuned */
+#ifdef FBP_X86
+    return &fbp_dense_packed;
+#else
+    return &fbp_dense_blas;
+#endif
 }

@@ -232,8 +232,8 @@ typedef struct fbp_dense {
 } fbp_dense;
 
 extern const fbp_dense fbp_dense_blas, fbp_dense_packed;
-/* The faster of the two for this backend; FASTBP_DENSE=blas|packed decides otherwise. */
-const fbp_dense *fbp_dense_of(const fbp_backend *be);
+/* The faster of the two on this machine; FASTBP_DENSE=blas|packed decides otherwise. */
+const fbp_dense *fbp_dense_of(void);
 
 /* ---- pool: a team of threads; a NULL pool is the serial loop ---------------------------------- */
 

@@ -13,7 +13,7 @@
 #define FBP_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define FBP_UNROLL _Pragma("GCC unroll 16")
-#define FBP_IVDEP _Pragma("GCC ivdep")
+#define FBP_IVDEP _Pragma("GCC ivdep") _Pragma("GCC unroll 1") /* unrolled whole, 16 passes would stay scalar */
 #endif
 
 #define FBP_GATHER_AHEAD 2  /* rows that the gather prefetches ahead */

@@ -1,6 +1,10 @@
 /* The kernels for double, once per instruction set; dispatch.c chooses among the tables. */
 #include "kernels.h"
 
+#ifdef FBP_X86
+#include <immintrin.h>
+#endif
+
 #define REAL double
 #define FBP_SQRT sqrt
 #define FN(name) FBP_JOIN3(name, f64, SUFFIX)
@@ -28,6 +32,10 @@
 #define LEVEL "avx512"
 #define VBYTES 64
 #include "target_avx512.h"
+#define VEC_RSQRT(x) (FN(vec)) _mm512_rsqrt14_pd((__m512d)(x))
+#define VEC_RCP(x) (FN(vec)) _mm512_rcp14_pd((__m512d)(x))
+#define VEC_CLAMP(x, low, high) \
+    (FN(vec)) _mm512_min_pd(_mm512_max_pd((__m512d)(x), _mm512_set1_pd(low)), _mm512_set1_pd(high))
 #include "kernels_template.h"
 #include "target_end.h"
 #endif

@@ -82,7 +82,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
     arena->n_rows = 0;
     tr->pass = pass;
     for (int l = 0; l <= top; l++)
-        net->layers[l].dense = tr->forward_only && pass < FEW_ROWS ? &fbp_dense_blas : fbp_dense_of(be);
+        net->layers[l].dense = tr->forward_only && pass < FEW_ROWS ? &fbp_dense_blas : fbp_dense_of();
     cut_tiles(tr);
     tr->n_threads = threads_worth(tr, config->n_threads);
     tape->scratch_bytes = 0;
