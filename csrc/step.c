@@ -1,0 +1,335 @@
+/* step: the mini-batch loop. All threads of the team run the same step with barriers between its phases.
+ * Tiles and the order of every sum depend on shapes alone, so the bits do not depend on the number of
+ * threads. Phases of a pass over the arena, L layers:
+ *     rows     gather, forward, loss, dz of the top hidden layers       (row tiles, no barrier inside)
+ *     weights  dW, db, and on the last pass of a mini-batch the update  (tiles of rows of W)
+ * dz of hidden layer l lives in dz[l & 1], so only two hidden dz are alive at once: below the top two,
+ * the phases alternate layer by layer. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <time.h>
+
+#include "fastbp.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+enum {
+    JOINED_ROWS = 1024,     /* rows that go through the layers together where cuts are free */
+    JOINED_WEIGHTS = 65536, /* numbers of dW that are made, used and packed while in the L2 cache */
+    JOINED_SPARSE = 262144  /* the same for a sparse first layer, which reads all entries for each part of dW */
+};
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* ---- the floating-point state: denormals are zero while we compute ------------------------------ */
+
+#if defined(__x86_64__)
+static unsigned flush_denormals(void) {
+    unsigned state = _mm_getcsr();
+    _mm_setcsr(state | 0x8040); /* flush to zero, denormals are zero */
+    return state;
+}
+static void restore_state(unsigned state) { _mm_setcsr(state); }
+#elif defined(__aarch64__)
+static unsigned flush_denormals(void) {
+    uint64_t state;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(state));
+    __asm__ volatile("msr fpcr, %0" ::"r"(state | (1u << 24)));
+    return (unsigned)state;
+}
+static void restore_state(unsigned state) { __asm__ volatile("msr fpcr, %0" ::"r"((uint64_t)state)); }
+#else
+static unsigned flush_denormals(void) { return 0; }
+static void restore_state(unsigned state) { (void)state; }
+#endif
+
+/* ---- the step ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    fbp_trainer *tr;
+    fbp_epoch *epoch;
+    void *grad;    /* NULL: loss only */
+    int updates;   /* params follow each mini-batch; otherwise the gradient is the result */
+    void *result;  /* of a forward pass */
+} job;
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void *offset(void *base, int64_t index, const fbp_trainer *tr) {
+    return base ? (char *)base + index * (int64_t)tr->backend.item : NULL;
+}
+
+static double weight_sum(const fbp_epoch *epoch, int64_t first, int64_t n) {
+    const double *weight = epoch->data->weight;
+    if (!weight)
+        return (double)n;
+    double sum = 0;
+    for (int64_t i = first; i < first + n; i++) sum += weight[epoch->order ? epoch->order[i] : i];
+    return sum;
+}
+
+/* Rows in visiting order that are already as the products want them need no gather. */
+static const void *rows_in_place(const fbp_trainer *tr, const fbp_epoch *epoch, int64_t first) {
+    const fbp_data *data = epoch->data;
+    int64_t item = (int64_t)tr->backend.item, width = tr->net.layers[0].in;
+    if (epoch->order || data->csr || data->x_dtype != tr->backend.dtype || data->row_stride != width * item ||
+        (width > 1 && data->col_stride != item))
+        return tr->tape.gathered;
+    return (const char *)data->x + first * data->row_stride;
+}
+
+/* Weight tiles lo..hi as rows of W */
+static void tile_rows(const fbp_layer *layer, int64_t lo, int64_t hi, int *i0, int *i1) {
+    *i0 = (int)lo * layer->tile_rows;
+    *i1 = hi * layer->tile_rows < layer->in ? (int)hi * layer->tile_rows : layer->in;
+}
+
+/* The caller may have changed the parameters since the last call. */
+static void pack_weights(const fbp_trainer *tr, void *params, int t) {
+    for (int l = 0; l < tr->net.n_layers; l++) {
+        const fbp_layer *layer = &tr->net.layers[l];
+        int64_t lo, hi;
+        int i0, i1;
+        fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
+        tile_rows(layer, lo, hi, &i0, &i1);
+        if (i0 < i1 && layer->dense->pack)
+            layer->dense->pack(&tr->backend, layer, offset(params, layer->W, tr), i0, i1);
+    }
+    fbp_pool_barrier(tr->pool);
+}
+
+/* The update of count parameters from `at` on; returns their sum of squares before it (alpha > 0). */
+static double update_slice(const job *j, int64_t at, int64_t count, const fbp_update *update) {
+    const fbp_trainer *tr = j->tr;
+    void **state = j->epoch->state;
+    return tr->backend.kernels->update[tr->optimizer](offset(j->epoch->params, at, tr), offset(j->grad, at, tr),
+                                                      offset(state[0], at, tr), offset(state[1], at, tr), count,
+                                                      update);
+}
+
+/* dW, db of layer l from all rows, this thread's part; `update` set: and the step that follows. */
+static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int accumulate,
+                          const fbp_update *update) {
+    const fbp_trainer *tr = j->tr;
+    const fbp_backend *be = &tr->backend;
+    const fbp_layer *layer = &tr->net.layers[l];
+    void *scratch = tape->scratch + (size_t)t * tape->scratch_bytes;
+    int64_t lo, hi, joined = 1;
+    int i0, i1;
+    if (layer->dense->free_cut) {
+        int numbers = l == 0 && tr->csr ? JOINED_SPARSE : JOINED_WEIGHTS;
+        joined = numbers / ((int64_t)layer->tile_rows * layer->out);
+        joined = joined < 4 ? 4 : joined;
+    }
+    fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
+    for (int64_t first = lo; first < hi; first += joined) {
+        int64_t end = first + joined < hi ? first + joined : hi;
+        tile_rows(layer, first, end, &i0, &i1);
+        fbp_net_weight_grad(&tr->net, be, tape, j->grad, l, i0, i1, accumulate, scratch);
+        if (!update)
+            continue;
+        for (int64_t tile = first; tile < end; tile++) {
+            int k0, k1;
+            tile_rows(layer, tile, tile + 1, &k0, &k1);
+            tape->square_part[layer->tile0 + tile] =
+                update_slice(j, layer->W + (int64_t)k0 * layer->out, (int64_t)(k1 - k0) * layer->out, update);
+        }
+        if (layer->dense->pack && j->updates)
+            layer->dense->pack(be, layer, offset(j->epoch->params, layer->W, tr), i0, i1);
+    }
+    fbp_share(ceil_div(layer->out, 64), t, tr->n_threads, &lo, &hi); /* a column's sum is one thread's */
+    int j0 = (int)lo * 64, j1 = hi * 64 < layer->out ? (int)hi * 64 : layer->out;
+    if (j0 >= j1)
+        return;
+    fbp_net_bias_grad(&tr->net, be, tape, j->grad, l, j0, j1, accumulate);
+    if (update) {
+        fbp_update plain = *update;
+        plain.alpha = 0;
+        update_slice(j, layer->b + j0, j1 - j0, &plain);
+    }
+}
+
+/* Row tiles lo..hi of a pass, a few at a time: r0..r1 are rows that may go through the layers together. */
+static int next_rows(const fbp_trainer *tr, int64_t n, int64_t hi, int64_t *tile, int64_t *r0, int64_t *r1) {
+    int64_t joined = tr->net.layers[0].dense->free_cut ? JOINED_ROWS / tr->tile : 1;
+    if (*tile >= hi)
+        return 0;
+    int64_t end = *tile + (joined < 1 ? 1 : joined);
+    end = end < hi ? end : hi;
+    *r0 = *tile * tr->tile;
+    *r1 = end * tr->tile < n ? end * tr->tile : n;
+    *tile = end;
+    return *r0 < n;
+}
+
+/* One pass over the arena. Returns the weighted loss sum of its rows: the same in every thread. */
+static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t, int accumulate,
+                       const fbp_update *update) {
+    const fbp_trainer *tr = j->tr;
+    const fbp_net *net = &tr->net;
+    const void *params = j->epoch->params;
+    void *scratch = tape->scratch + (size_t)t * tape->scratch_bytes;
+    int top = net->n_layers - 1, done = top >= 2 ? top - 1 : 1; /* input gradients made in `rows` */
+    int64_t tiles = ceil_div(tape->n, tr->tile), lo, hi, r0, r1;
+
+    fbp_share(tiles, t, tr->n_threads, &lo, &hi);
+    for (int64_t tile = lo, first = lo; next_rows(tr, tape->n, hi, &tile, &r0, &r1); first = tile) {
+        fbp_net_forward(net, &tr->backend, tape, params, rows, r0, r1, scratch, tape->z[top]);
+        for (int64_t i = first; i < tile; i++) {
+            int64_t end = (i + 1) * tr->tile < r1 ? (i + 1) * tr->tile : r1;
+            tape->loss_part[i] = fbp_net_loss(net, &tr->backend, tape, rows, i * tr->tile, end);
+        }
+        for (int l = top; j->grad && l >= done; l--)
+            fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1);
+    }
+    fbp_pool_barrier(tr->pool);
+    double loss = 0;
+    for (int64_t tile = 0; tile < tiles; tile++) loss += tape->loss_part[tile];
+    if (!j->grad || (j->updates && !isfinite(loss))) {
+        fbp_pool_barrier(tr->pool); /* loss_part may be written again only when all have read it */
+        return loss;
+    }
+
+    for (int l = top; l >= 0; l--) {
+        if (l >= 1 && l < done) {
+            fbp_pool_barrier(tr->pool); /* dz of layer l+1 is read no more */
+            for (int64_t tile = lo; next_rows(tr, tape->n, hi, &tile, &r0, &r1);)
+                fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1);
+            fbp_pool_barrier(tr->pool); /* W_l is read no more, dz of layer l-1 is whole */
+        }
+        weights_phase(j, tape, l, t, accumulate, update);
+    }
+    fbp_pool_barrier(tr->pool);
+    return loss;
+}
+
+static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double mass, int64_t t) {
+    fbp_update u = {e->alpha / mass, e->learning_rate, e->momentum, e->beta_1, e->beta_2, e->epsilon};
+    if (optimizer == FBP_OPT_adam)
+        u.rate *= sqrt(1 - pow(e->beta_2, (double)t)) / (1 - pow(e->beta_1, (double)t));
+    return u;
+}
+
+/* The mini-batch of rows first..first+n, whose weights sum to mass: every pass, then the sums. */
+static double run_batch(const job *j, int64_t first, int64_t n, double mass, int t, const fbp_update *update) {
+    const fbp_trainer *tr = j->tr;
+    const fbp_epoch *e = j->epoch;
+    double loss = 0, squares = 0;
+    for (int64_t p = 0; p < n; p += tr->pass) {
+        fbp_tape tape = tr->tape;
+        tape.n = n - p < tr->pass ? n - p : tr->pass;
+        tape.x = rows_in_place(tr, e, first + p);
+        fbp_rows rows = {e->data, e->order, first + p, 1 / mass, e->clip};
+        tape.csr = tr->csr ? &rows : NULL;
+        loss += run_pass(j, &tape, &rows, t, p > 0, p + tape.n == n ? update : NULL);
+        if (j->updates && !isfinite(loss))
+            return loss;
+    }
+    if (e->alpha > 0 && j->grad) {
+        const fbp_layer *top = &tr->net.layers[tr->net.n_layers - 1];
+        for (int i = 0; i < top->tile0 + top->n_tiles; i++) squares += tr->tape.square_part[i];
+    } else if (e->alpha > 0 && t == 0) {
+        squares = tr->backend.kernels->square_sum(e->params, tr->net.n_weights);
+    }
+    return (loss * e->loss_scale + 0.5 * e->alpha * squares) / mass;
+}
+
+static void epoch_task(void *context, int t) {
+    const job *j = context;
+    fbp_epoch *e = j->epoch;
+    int64_t row = e->row, steps = e->t;
+    unsigned state = flush_denormals();
+    double start = t == 0 ? seconds_now() : 0;
+    int go_on = 1;
+
+    pack_weights(j->tr, e->params, t);
+    while (go_on && row < e->n) {
+        int64_t n = e->n - row < e->batch ? e->n - row : e->batch;
+        double mass = weight_sum(e, row, n);
+        if (mass != 0) { /* nothing to learn from rows without weight */
+            fbp_update update = update_of(e, j->tr->optimizer, mass, steps + 1);
+            double loss = run_batch(j, row, n, mass, t, &update);
+            go_on = isfinite(loss);
+            if (t == 0)
+                e->loss_sum += loss * (double)n;
+            if (!go_on)
+                break;
+            steps++;
+            if (t == 0)
+                e->pause = seconds_now() - start > e->seconds;
+            fbp_pool_barrier(j->tr->pool);
+            go_on = !e->pause; /* written again only after the barriers of the next batch */
+        }
+        row += n;
+    }
+    fbp_pool_barrier(j->tr->pool);
+    if (t == 0) {
+        e->row = row;
+        e->t = steps;
+        e->finite = isfinite(e->loss_sum);
+    }
+    restore_state(state);
+}
+
+void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch) {
+    job j = {tr, epoch, tr->grad, 1, NULL};
+    fbp_pool_run(tr->pool, epoch_task, &j);
+}
+
+static void value_grad_task(void *context, int t) {
+    const job *j = context;
+    fbp_epoch *e = j->epoch;
+    unsigned state = flush_denormals();
+    double mass = weight_sum(e, 0, e->n);
+    fbp_update update = {.alpha = e->alpha / mass};
+    pack_weights(j->tr, e->params, t);
+    double loss = run_batch(j, 0, e->n, mass, t, &update);
+    if (t == 0)
+        e->loss_sum = loss;
+    restore_state(state);
+}
+
+double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad) {
+    job j = {tr, epoch, grad, 0, NULL};
+    fbp_pool_run(tr->pool, value_grad_task, &j);
+    return epoch->loss_sum;
+}
+
+/* Rows are independent: every thread keeps to its own tiles of the arena, so there is no barrier. */
+static void forward_task(void *context, int t) {
+    const job *j = context;
+    const fbp_trainer *tr = j->tr;
+    const fbp_epoch *e = j->epoch;
+    const fbp_net *net = &tr->net;
+    int out = net->layers[net->n_layers - 1].out;
+    int64_t lo, hi;
+    unsigned state = flush_denormals();
+    pack_weights(tr, e->params, t);
+    void *scratch = tr->tape.scratch + (size_t)t * tr->tape.scratch_bytes;
+    fbp_share(ceil_div(tr->pass, tr->tile), t, tr->n_threads, &lo, &hi);
+    for (int64_t first = 0; first < e->n; first += tr->pass) {
+        fbp_tape tape = tr->tape;
+        fbp_rows rows = {e->data, e->order, first, 1, 0};
+        void *result = offset(j->result, first * out, tr);
+        int64_t r0, r1;
+        tape.n = e->n - first < tr->pass ? e->n - first : tr->pass;
+        tape.x = rows_in_place(tr, e, first);
+        tape.csr = tr->csr ? &rows : NULL;
+        for (int64_t tile = lo; next_rows(tr, tape.n, hi, &tile, &r0, &r1);) {
+            fbp_net_forward(net, &tr->backend, &tape, e->params, &rows, r0, r1, scratch, result);
+            tr->backend.kernels->output[net->loss](offset(result, r0 * out, tr), r1 - r0, out);
+        }
+    }
+    restore_state(state);
+}
+
+void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result) {
+    job j = {tr, epoch, NULL, 0, result};
+    fbp_pool_run(tr->pool, forward_task, &j);
+}
