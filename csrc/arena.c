@@ -54,7 +54,8 @@ void *fbp_arena_take(fbp_arena *arena, const char *name, int l, int64_t rows, in
 static void ask_for_huge_pages(char *block, size_t size) {
 #ifdef MADV_HUGEPAGE
     const uintptr_t huge = (uintptr_t)2 << 20;
-    uintptr_t start = ((uintptr_t)block + huge - 1) & ~(huge - 1), end = ((uintptr_t)block + size) & ~(huge - 1);
+    uintptr_t start = ((uintptr_t)block + huge - 1) & ~(huge - 1),
+              end = ((uintptr_t)block + size) & ~(huge - 1);
     if (start < end)
         madvise((void *)start, end - start, MADV_HUGEPAGE);
 #else

@@ -12,8 +12,8 @@ static void gemm(const fbp_backend *be, char trans_a, char trans_b, int m, int n
                         &ldc);
     } else {
         double alpha = 1, beta = accumulate ? 1 : 0;
-        be->blas->dgemm(&trans_b, &trans_a, &n, &m, &k, &alpha, (double *)B, &ldb, (double *)A, &lda, &beta, C,
-                        &ldc);
+        be->blas->dgemm(&trans_b, &trans_a, &n, &m, &k, &alpha, (double *)B, &ldb, (double *)A, &lda, &beta,
+                        C, &ldc);
     }
 }
 

@@ -6,9 +6,9 @@
 #include "fastbp.h"
 
 enum {
-    K_BLOCK = 512,          /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
-    K_BLOCK_GRAD = 384,     /* the same for the weight gradient, whose panel is read from the L2 cache */
-    BLOCK_BYTES = 1 << 20   /* of the right factor, kept in the L2 cache while rows pass by */
+    K_BLOCK = 512,        /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
+    K_BLOCK_GRAD = 384,   /* the same for the weight gradient, whose panel is read from the L2 cache */
+    BLOCK_BYTES = 1 << 20 /* of the right factor, kept in the L2 cache while rows pass by */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -136,7 +136,8 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                 kern->fill_strip[act_in](scratch, at(z_in, k0 * in + i, be), in, k, whole ? kern->aw : m);
                 for (int64_t j = c0; j < c1; j += nr)
                     kern->tile_strip(m, (int)min64(nr, out - j), k, scratch, 0, at(dz, j * n + k0 * nr, be),
-                                     at(dW, (int64_t)(i - i0) * out + j, be), out, NULL, accumulate || k0 > 0);
+                                     at(dW, (int64_t)(i - i0) * out + j, be), out, NULL,
+                                     accumulate || k0 > 0);
             }
         }
     }

@@ -19,7 +19,8 @@ const int fbp_optimizer_states[FBP_N_OPT] = {FBP_OPTIMIZERS(STATES)};
 
 extern const fbp_kernels fbp_kernels_f32_baseline, fbp_kernels_f64_baseline;
 #ifdef FBP_X86
-extern const fbp_kernels fbp_kernels_f32_avx2, fbp_kernels_f64_avx2, fbp_kernels_f32_avx512, fbp_kernels_f64_avx512;
+extern const fbp_kernels fbp_kernels_f32_avx2, fbp_kernels_f64_avx2, fbp_kernels_f32_avx512,
+    fbp_kernels_f64_avx512;
 #endif
 
 static int disabled(const char *level) {

@@ -66,11 +66,11 @@ typedef struct {
 } fbp_row; /* one line of the memory plan */
 
 typedef struct {
-    char *base;     /* NULL while measuring */
-    size_t size;    /* bytes of the block */
-    size_t cursor;  /* bytes handed out */
-    int overflow;   /* some size did not fit in size_t */
-    fbp_row *rows;  /* where to note what is carved, or NULL */
+    char *base;    /* NULL while measuring */
+    size_t size;   /* bytes of the block */
+    size_t cursor; /* bytes handed out */
+    int overflow;  /* some size did not fit in size_t */
+    fbp_row *rows; /* where to note what is carved, or NULL */
     int n_rows, max_rows;
 } fbp_arena;
 
@@ -88,23 +88,23 @@ void fbp_arena_reset(fbp_arena *arena, size_t mark);
 
 typedef struct {
     int64_t rows;
-    int features, outputs;         /* outputs: columns of y */
-    int csr;                       /* X is CSR instead of dense */
-    fbp_dtype x_dtype;             /* F32 or F64 */
-    const void *x;                 /* dense: first element; CSR: the values */
+    int features, outputs;          /* outputs: columns of y */
+    int csr;                        /* X is CSR instead of dense */
+    fbp_dtype x_dtype;              /* F32 or F64 */
+    const void *x;                  /* dense: first element; CSR: the values */
     int64_t row_stride, col_stride; /* dense, in bytes */
-    const void *indptr, *indices;  /* CSR; int32_t, or int64_t when wide_index */
+    const void *indptr, *indices;   /* CSR; int32_t, or int64_t when wide_index */
     int wide_index;
-    fbp_dtype y_dtype;             /* I32: class indices (rows); F32, F64, U8: (rows, outputs) */
-    const void *y;                 /* or NULL */
-    const double *weight;          /* (rows) or NULL */
+    fbp_dtype y_dtype;              /* I32: class indices (rows); F32, F64, U8: (rows, outputs) */
+    const void *y;                  /* or NULL */
+    const double *weight;           /* (rows) or NULL */
 } fbp_data;
 
 /* ---- kernels: one table per dtype and instruction set --------------------------------------- */
 
 typedef struct {
-    double alpha;    /* weight decay already divided by the weight sum of the batch */
-    double rate;     /* step size, for Adam with its bias correction */
+    double alpha; /* weight decay already divided by the weight sum of the batch */
+    double rate;  /* step size, for Adam with its bias correction */
     double momentum, beta_1, beta_2, epsilon;
 } fbp_update;
 
@@ -113,8 +113,8 @@ typedef struct {
     const fbp_data *data;
     const int64_t *order;
     int64_t first;
-    double scale;    /* 1 / weight sum of the batch, goes into dz */
-    int clip;        /* clip probabilities at the dtype's epsilon in the reported value */
+    double scale; /* 1 / weight sum of the batch, goes into dz */
+    int clip;     /* clip probabilities at the dtype's epsilon in the reported value */
 } fbp_rows;
 
 static inline int64_t fbp_row_of(const fbp_rows *r, int64_t i) {
@@ -171,8 +171,8 @@ int fbp_cpu_levels(const char *names[4]);
 
 /* ---- dense: the three products of a layer ----------------------------------------------------- */
 
-typedef void fbp_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *,
-                       float *, float *, int *);
+typedef void fbp_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *, float *,
+                       float *, int *);
 typedef void fbp_dgemm(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *,
                        double *, double *, int *);
 typedef struct {
@@ -190,21 +190,21 @@ typedef struct {
 struct fbp_dense;
 typedef struct {
     int in, out;
-    fbp_activation act;   /* of this layer; identity for the output layer (the loss has its own) */
-    int64_t W, b;         /* offsets in the parameters */
+    fbp_activation act;      /* of this layer; identity for the output layer (the loss has its own) */
+    int64_t W, b;            /* offsets in the parameters */
     const struct fbp_dense *dense;
     void *packed, *packed_T; /* W and W^T as dense wants them, or NULL */
-    int tile_rows;        /* rows of W in one tile of the weight gradient; from shapes alone */
-    int n_tiles, tile0;   /* tiles of this layer, and of the layers before it */
+    int tile_rows;           /* rows of W in one tile of the weight gradient; from shapes alone */
+    int n_tiles, tile0;      /* tiles of this layer, and of the layers before it */
 } fbp_layer;
 
 /* The matrices are given from row 0 of the pass; r0..r1 are the rows to do, n the rows of the pass.
  * dz is in whatever layout this dense likes best. */
 typedef struct fbp_dense {
     const char *name;
-    int row_tile;    /* rows below which a tile is not worth its while */
+    int row_tile;                                      /* rows below which a tile is not worth its while */
     int (*dz_panel)(const fbp_backend *be, int width); /* dz(n, width) lies in panels (p, n, this wide) */
-    int free_cut;    /* results do not depend on how rows are cut, to the bit: neighbouring tiles may be joined */
+    int free_cut; /* results do not depend on how rows are cut, to the bit: neighbouring tiles may be joined */
     /* bytes of a packed matrix (rows, cols), of dz(n, width), and of one thread's scratch */
     size_t (*packed_size)(const fbp_backend *be, int rows, int cols, int *overflow);
     size_t (*dz_size)(const fbp_backend *be, int64_t n, int width, int *overflow);
@@ -224,8 +224,8 @@ typedef struct fbp_dense {
                        int64_t n);
     /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0 */
     void (*weight_grad)(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
-                        const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n,
-                        int accumulate, void *scratch);
+                        const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
+                        void *scratch);
     /* db(j0..j1) (+)= column sums of dz; db points at column 0; j0 a multiple of 64 */
     void (*bias_grad)(const fbp_backend *be, const fbp_layer *layer, void *db, const void *dz, int j0, int j1,
                       int64_t n, int accumulate);
@@ -255,11 +255,11 @@ static inline void fbp_share(int64_t count, int t, int n_threads, int64_t *lo, i
 /* ---- net and tape: what is computed, and where it lives ---------------------------------------- */
 
 typedef struct {
-    int n_layers;       /* of weights */
+    int n_layers; /* of weights */
     fbp_layer *layers;
     fbp_loss loss;
     int64_t n_weights, n_params;
-    int max_width;      /* widest output of a layer */
+    int max_width; /* widest output of a layer */
 } fbp_net;
 
 /* Fills `layers` (work array of n_layers). acts: one per hidden layer. */
@@ -300,15 +300,15 @@ void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape
 
 typedef struct {
     int n_layers;
-    const int *widths;     /* n_layers + 1 */
-    const int *acts;       /* n_layers - 1 */
+    const int *widths; /* n_layers + 1 */
+    const int *acts;   /* n_layers - 1 */
     fbp_loss loss;
-    fbp_dtype dtype;       /* F32 or F64 */
+    fbp_dtype dtype;   /* F32 or F64 */
     fbp_optimizer optimizer;
-    int64_t batch;         /* rows of a mini-batch */
-    int n_threads;         /* at most */
-    size_t max_memory;     /* bytes of the arena at most; 0: no limit */
-    int csr;               /* X will be CSR and is not to be gathered */
+    int64_t batch;     /* rows of a mini-batch */
+    int n_threads;     /* at most */
+    size_t max_memory; /* bytes of the arena at most; 0: no limit */
+    int csr;           /* X will be CSR and is not to be gathered */
     int forward_only;
     const fbp_blas *blas;
 } fbp_config;
@@ -320,14 +320,14 @@ typedef struct {
     fbp_arena arena;
     fbp_tape tape;
     fbp_pool *pool;
-    int64_t batch;      /* rows of a mini-batch */
-    int64_t pass;       /* rows of one pass over the arena, <= batch */
-    int64_t tile;       /* rows of one tile of a pass; from shapes alone */
+    int64_t batch; /* rows of a mini-batch */
+    int64_t pass;  /* rows of one pass over the arena, <= batch */
+    int64_t tile;  /* rows of one tile of a pass; from shapes alone */
     int n_threads;
     int forward_only;
     int csr;
-    fbp_arena store;    /* what outlives a mini-batch: gradient and packed weights */
-    void *grad;         /* gradient of the mini-batch, n_params; NULL for optimizer `none` */
+    fbp_arena store; /* what outlives a mini-batch: gradient and packed weights */
+    void *grad;      /* gradient of the mini-batch, n_params; NULL for optimizer `none` */
 } fbp_trainer;
 
 /* measure != 0 allocates nothing but the trainer's few bookkeeping bytes: its arenas have sizes and no
@@ -339,17 +339,17 @@ void fbp_trainer_free(fbp_trainer *tr);
 typedef struct {
     /* in */
     const fbp_data *data;
-    const int64_t *order;     /* n row numbers, or NULL: 0..n */
+    const int64_t *order; /* n row numbers, or NULL: 0..n */
     int64_t n, batch;
     void *params, *state[2];
     double alpha, learning_rate, momentum, beta_1, beta_2, epsilon, loss_scale;
     int clip;
-    double seconds;           /* pause after about this time */
+    double seconds; /* pause after about this time */
     /* in and out: zero at the start of an epoch; call again while row < n and finite */
-    int64_t row;              /* rows done */
-    int64_t t;                /* updates done, over all epochs */
-    double loss_sum;          /* sum over mini-batches of (loss * rows) */
-    int finite;               /* 1; becomes 0 when a loss is not finite: that update is not made */
+    int64_t row;     /* rows done */
+    int64_t t;       /* updates done, over all epochs */
+    double loss_sum; /* sum over mini-batches of (loss * rows) */
+    int finite;      /* 1; becomes 0 when a loss is not finite: that update is not made */
     int pause;
 } fbp_epoch;
 

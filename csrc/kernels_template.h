@@ -54,10 +54,19 @@ static inline FN(bits) FN(to_bits)(REAL x) {
 /* expm1(r) for |r| <= ln2/2 by its Taylor series, terms up to r^EXPM1_TERMS / EXPM1_TERMS!:
  * the rest is below a tenth of an ulp (float 5e-9, double 4e-18 of the value). */
 static inline REAL FN(expm1_poly)(REAL r) {
-    static const REAL inverse_factorial[] = {
-        (REAL)1, (REAL)(1.0 / 2), (REAL)(1.0 / 6), (REAL)(1.0 / 24), (REAL)(1.0 / 120), (REAL)(1.0 / 720),
-        (REAL)(1.0 / 5040), (REAL)(1.0 / 40320), (REAL)(1.0 / 362880), (REAL)(1.0 / 3628800),
-        (REAL)(1.0 / 39916800), (REAL)(1.0 / 479001600), (REAL)(1.0 / 6227020800.0)};
+    static const REAL inverse_factorial[] = {(REAL)1,
+                                             (REAL)(1.0 / 2),
+                                             (REAL)(1.0 / 6),
+                                             (REAL)(1.0 / 24),
+                                             (REAL)(1.0 / 120),
+                                             (REAL)(1.0 / 720),
+                                             (REAL)(1.0 / 5040),
+                                             (REAL)(1.0 / 40320),
+                                             (REAL)(1.0 / 362880),
+                                             (REAL)(1.0 / 3628800),
+                                             (REAL)(1.0 / 39916800),
+                                             (REAL)(1.0 / 479001600),
+                                             (REAL)(1.0 / 6227020800.0)};
     REAL p = inverse_factorial[EXPM1_TERMS - 1];
     FBP_UNROLL for (int k = EXPM1_TERMS - 2; k >= 1; k--) p = p * r + inverse_factorial[k];
     return p * (r * r) + r;

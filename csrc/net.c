@@ -23,8 +23,7 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, int n_layers, const int
         if (layer->out > net->max_width)
             net->max_width = layer->out;
     }
-    for (int l = 0; l < n_layers; l++)
-        layers[l].b += weights;
+    for (int l = 0; l < n_layers; l++) layers[l].b += weights;
     net->n_weights = weights;
     net->n_params = weights + biases;
     return FBP_OK;
@@ -45,8 +44,7 @@ static const void *z_into(const fbp_net *net, const fbp_tape *tape, int l, fbp_a
 }
 
 void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
-                     const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch,
-                     void *result) {
+                     const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch, void *result) {
     fbp_rows tile = *rows;
     tile.first += r0;
     if (!tape->csr && tape->x == tape->gathered) {
@@ -63,8 +61,8 @@ void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *
                                      at(params, layer->b, be), r1 - r0, layer->out);
             continue;
         }
-        layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, z_in, act_in, r0,
-                              r1, scratch);
+        layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, z_in, act_in,
+                              r0, r1, scratch);
     }
 }
 
@@ -89,8 +87,8 @@ void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tap
     const fbp_layer *layer = &net->layers[l];
     fbp_activation act_in;
     const void *z_in = z_into(net, tape, l, &act_in);
-    layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1), dz_of(net, tape, l),
-                             z_in, act_in, r0, r1, tape->n);
+    layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1),
+                             dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n);
 }
 
 void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
@@ -100,11 +98,11 @@ void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_ta
     const void *z_in = z_into(net, tape, l, &act_in);
     void *dW = at(grad, layer->W + (int64_t)i0 * layer->out, be);
     if (l == 0 && tape->csr)
-        be->kernels->csr_weight_grad(dW, dz_of(net, tape, l), layer->dense->dz_panel(be, layer->out), tape->csr,
-                                     i0, i1, tape->n, layer->out, accumulate);
+        be->kernels->csr_weight_grad(dW, dz_of(net, tape, l), layer->dense->dz_panel(be, layer->out),
+                                     tape->csr, i0, i1, tape->n, layer->out, accumulate);
     else
-        layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n, accumulate,
-                                  scratch);
+        layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n,
+                                  accumulate, scratch);
 }
 
 void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,

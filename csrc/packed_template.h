@@ -23,10 +23,11 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 
 /* c(m,nv vectors) (+)= a b over k; row r of a lies rs apart, column k ks apart; in blocks of `block` columns,
  * the next block `jump` further on. m, nv, rs are constants at each call. */
-static inline __attribute__((always_inline)) void FN(tile)(const int m, const int nv, int64_t k, const REAL *a,
-                                                           const int rs, int64_t ks, int64_t block,
-                                                           int64_t jump, const REAL *b, REAL *c, int64_t ldc,
-                                                           const REAL *bias, int accumulate) {
+static inline
+    __attribute__((always_inline)) void FN(tile)(const int m, const int nv, int64_t k, const REAL *a,
+                                                 const int rs, int64_t ks, int64_t block, int64_t jump,
+                                                 const REAL *b, REAL *c, int64_t ldc, const REAL *bias,
+                                                 int accumulate) {
     FN(vec) acc[MR][2];
     FBP_UNROLL for (int r = 0; r < m; r++) FBP_UNROLL for (int v = 0; v < nv; v++) {
         FN(vec) zero = {0};

@@ -19,13 +19,13 @@ struct fbp_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     atomic_int sleepers;
-    atomic_uint round;    /* counts runs; workers wait for a new one */
-    atomic_uint phase;    /* counts barriers */
+    atomic_uint round; /* counts runs; workers wait for a new one */
+    atomic_uint phase; /* counts barriers */
     atomic_int arrived;
     atomic_int stop;
     fbp_task *task;
     void *context;
-    pthread_t threads[];  /* n_threads - 1 */
+    pthread_t threads[]; /* n_threads - 1 */
 };
 
 static inline void relax(void) {
@@ -45,8 +45,7 @@ static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(counter) == seen)
-        pthread_cond_wait(&pool->wake, &pool->mutex);
+    while (atomic_load(counter) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -107,8 +106,7 @@ void fbp_pool_run(fbp_pool *pool, fbp_task *task, void *context) {
 static void join(fbp_pool *pool, int started) {
     atomic_store(&pool->stop, 1);
     advance(pool, &pool->round);
-    for (int i = 0; i < started; i++)
-        pthread_join(pool->threads[i], NULL);
+    for (int i = 0; i < started; i++) pthread_join(pool->threads[i], NULL);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);

@@ -4,7 +4,8 @@
 /* Entries `start` and on of a row: columns and values, at most FBP_CSR_CHUNK; returns how many. */
 static int FN(csr_chunk)(const fbp_data *d, int64_t row, int64_t start, int *column, REAL *value) {
     int64_t first = d->wide_index ? ((const int64_t *)d->indptr)[row] : ((const int32_t *)d->indptr)[row];
-    int64_t end = d->wide_index ? ((const int64_t *)d->indptr)[row + 1] : ((const int32_t *)d->indptr)[row + 1];
+    int64_t end =
+        d->wide_index ? ((const int64_t *)d->indptr)[row + 1] : ((const int32_t *)d->indptr)[row + 1];
     first += start;
     int count = end - first < FBP_CSR_CHUNK ? (int)(end - first) : FBP_CSR_CHUNK;
     if (d->wide_index)
@@ -19,9 +20,9 @@ static int FN(csr_chunk)(const fbp_data *d, int64_t row, int64_t start, int *col
 }
 
 /* z(nv vectors of a row) += sum over entries of value * W(column, the same columns) */
-static inline __attribute__((always_inline)) void FN(csr_accumulate)(const int nv, REAL *z, const REAL *W,
-                                                                     int out, const int *column,
-                                                                     const REAL *value, int count) {
+static inline
+    __attribute__((always_inline)) void FN(csr_accumulate)(const int nv, REAL *z, const REAL *W, int out,
+                                                           const int *column, const REAL *value, int count) {
     FN(vec) acc[8];
     FBP_UNROLL for (int v = 0; v < nv; v++) acc[v] = *(const FN(loose) *)(z + v * LANES);
     for (int k = 0; k < count; k++) {

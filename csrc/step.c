@@ -18,7 +18,8 @@
 enum {
     JOINED_ROWS = 1024,     /* rows that go through the layers together where cuts are free */
     JOINED_WEIGHTS = 65536, /* numbers of dW that are made, used and packed while in the L2 cache */
-    JOINED_SPARSE = 262144  /* the same for a sparse first layer, which reads all entries for each part of dW */
+    JOINED_SPARSE =
+        262144 /* the same for a sparse first layer, which reads all entries for each part of dW */
 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -50,9 +51,9 @@ static void restore_state(unsigned state) { (void)state; }
 typedef struct {
     fbp_trainer *tr;
     fbp_epoch *epoch;
-    void *grad;    /* NULL: loss only */
-    int updates;   /* params follow each mini-batch; otherwise the gradient is the result */
-    void *result;  /* of a forward pass */
+    void *grad;   /* NULL: loss only */
+    int updates;  /* params follow each mini-batch; otherwise the gradient is the result */
+    void *result; /* of a forward pass */
 } job;
 
 static double seconds_now(void) {
@@ -108,9 +109,9 @@ static void pack_weights(const fbp_trainer *tr, void *params, int t) {
 static double update_slice(const job *j, int64_t at, int64_t count, const fbp_update *update) {
     const fbp_trainer *tr = j->tr;
     void **state = j->epoch->state;
-    return tr->backend.kernels->update[tr->optimizer](offset(j->epoch->params, at, tr), offset(j->grad, at, tr),
-                                                      offset(state[0], at, tr), offset(state[1], at, tr), count,
-                                                      update);
+    return tr->backend.kernels->update[tr->optimizer](offset(j->epoch->params, at, tr),
+                                                      offset(j->grad, at, tr), offset(state[0], at, tr),
+                                                      offset(state[1], at, tr), count, update);
 }
 
 /* dW, db of layer l from all rows, this thread's part; `update` set: and the step that follows. */
@@ -217,7 +218,8 @@ static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double 
 }
 
 /* The mini-batch of rows first..first+n, whose weights sum to mass: every pass, then the sums. */
-static double run_batch(const job *j, int64_t first, int64_t n, double mass, int t, const fbp_update *update) {
+static double run_batch(const job *j, int64_t first, int64_t n, double mass, int t,
+                        const fbp_update *update) {
     const fbp_trainer *tr = j->tr;
     const fbp_epoch *e = j->epoch;
     double loss = 0, squares = 0;

@@ -7,10 +7,10 @@
 #include "fastbp.h"
 
 enum {
-    ROW_TILES = 64,          /* at most; losses are summed tile by tile */
-    WEIGHT_TILE = 32,        /* rows of W: a multiple of every panel */
-    FLOPS_PER_TILE = 1 << 21, /* of a BLAS call for the weight gradient */
-    FEW_ROWS = 64,           /* predictions of fewer rows do not pay for packing the weights */
+    ROW_TILES = 64,            /* at most; losses are summed tile by tile */
+    WEIGHT_TILE = 32,          /* rows of W: a multiple of every panel */
+    FLOPS_PER_TILE = 1 << 21,  /* of a BLAS call for the weight gradient */
+    FEW_ROWS = 64,             /* predictions of fewer rows do not pay for packing the weights */
     FLOPS_PER_THREAD = 2000000 /* about 15 us of work pays for the barriers of a step */
 };
 
@@ -89,11 +89,12 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
         for (int l = 0; l <= top; l++)
             tape->z[l] = fbp_arena_take(arena, "z", l, pass, net->layers[l].out, be->item);
         for (int i = 0; i < 2; i++) tape->dz[i] = take_bytes(arena, "dz", i, 1, dz[i]);
-        tape->dz_top = last->dense->take_dz
-                           ? take_bytes(arena, "dz_top", -1, 1, last->dense->dz_size(be, pass, last->out, overflow))
-                           : tape->z[top];
+        tape->dz_top = last->dense->take_dz ? take_bytes(arena, "dz_top", -1, 1,
+                                                         last->dense->dz_size(be, pass, last->out, overflow))
+                                            : tape->z[top];
         tape->loss_part = fbp_arena_take(arena, "loss", -1, ROW_TILES, 1, sizeof(double));
-        tape->square_part = fbp_arena_take(arena, "squares", -1, last->tile0 + last->n_tiles, 1, sizeof(double));
+        tape->square_part =
+            fbp_arena_take(arena, "squares", -1, last->tile0 + last->n_tiles, 1, sizeof(double));
     } else { /* only the z of two layers are alive at once; the last is the caller's */
         void *z[2];
         for (int i = 0; i < 2; i++)

@@ -1,7 +1,9 @@
 """Shared by the tests: one tolerance table, problems to solve, and awkward arrays."""
 
 import numpy as np
+import pytest
 
+import fastbp
 from fastbp import _reference
 
 # Sizes around the widths of vectors and register blocks.
@@ -16,6 +18,21 @@ TOLERANCE = {
     ("training", "float64"): 1e-10,
     ("training", "float32"): 1e-3,
 }
+
+NET_SIZES = (12, 9, 5, 3)
+
+
+@pytest.fixture
+def net():
+    """A small network in float64 whose passes take 16 rows."""
+    return fastbp.Network(NET_SIZES, "tanh", dtype="float64", batch_size=16, n_threads=1)
+
+
+@pytest.fixture
+def data():
+    """X, y and sample weights for `net`: two full passes and a short one."""
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(40, 12)), rng.normal(size=(40, 3)), rng.uniform(0.2, 2, 40)
 
 
 def relative_error(actual, expected):

@@ -37,7 +37,7 @@ def engine_input(X):
 
 
 def few_non_zeros(X):
-    """Tell whether the first layer should work from the non-zeros instead of gathering dense rows."""
+    """Tell whether the first layer works from the non-zeros; otherwise rows become dense."""
     return issparse(X) and X.nnz <= MOST_NON_ZEROS * X.shape[0] * X.shape[1]
 
 

@@ -1,0 +1,143 @@
+# `make` lists the targets. Each sets up what it needs: a virtual environment in .venv, the tools, the build.
+# PYTHON chooses the interpreter of a new .venv, ARGS goes to the program that a target runs.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+CC ?= cc
+
+CORE := $(wildcard csrc/*.c)
+CORE_HEADERS := $(wildcard csrc/*.h)
+BUILT := $(VENV)/.built
+MAX_WHEEL_BYTES := 1000000
+
+# Installs what pyproject.toml lists under a key, so that no list of packages stands here.
+install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml', 'rb')); \
+	print(*t$(1), sep='\n')" > $(VENV)/listed.txt && $(PIP) -r $(VENV)/listed.txt
+extra = ['project']['optional-dependencies']['$(1)']
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test isa docs lint format bench bench-peers compare sanitize wheel clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- the environment and the build -------------------------------------------------------------------
+
+$(VENV)/.made:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
+		echo "fastbp needs Python 3.11 or later: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# A built package is an editable install: Python files are used where they are.
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
+	$(call install_listed,['build-system']['requires'])
+	$(call install_listed,['project']['dependencies'])
+	$(call install_listed,$(call extra,test))
+	@touch $@
+
+$(BUILT): $(VENV)/.installed setup.py $(CORE) $(CORE_HEADERS) $(wildcard src/fastbp/*.pyx src/fastbp/*.pxd)
+	$(PY) setup.py --quiet build_ext --inplace $(if $(filter setup.py $(VENV)/.installed,$?),--force)
+	@test -e $@ || $(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+build: $(BUILT) ## compile the core and install the package into .venv
+
+demo: $(BUILT) ## train on the digits data beside scikit-learn
+	@$(PY) -m fastbp demo
+
+# ---- checks ------------------------------------------------------------------------------------------
+
+test: $(BUILT) ## run the tests
+	@$(PY) -m pytest $(ARGS)
+
+# The test suite at every level that this machine has, with either implementation of the products.
+isa: $(BUILT) ## run the tests once per instruction set and kind of dense layer
+	@set -e; for off in "" avx512 avx512,avx2; do \
+		case "$$off" in "") want=avx512;; avx512) want=avx2;; *) want=baseline;; esac; \
+		have=$$(FASTBP_DISABLE_CPU=$$off $(PY) -c "from fastbp import _core; print(_core.cpu_level())"); \
+		if [ "$$have" != "$$want" ]; then echo "$$want: skipped, this machine does not have it"; continue; fi; \
+		for dense in blas packed; do \
+			echo "$$want, dense layers by $$dense"; \
+			FASTBP_DISABLE_CPU=$$off FASTBP_DENSE=$$dense $(PY) -m pytest $(ARGS); \
+		done; \
+	done
+
+docs: $(BUILT) ## run the examples in README.md, docs/ and the docstrings
+	@$(PY) -m pytest tests/test_docs.py $(ARGS)
+
+$(VENV)/.lint: $(VENV)/.made pyproject.toml
+	$(call install_listed,$(call extra,lint))
+	@touch $@
+
+lint: $(VENV)/.lint ## check style and common mistakes: ruff, cython-lint, clang-format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint src/fastbp
+	$(VENV)/bin/clang-format --dry-run -Werror $(CORE) $(CORE_HEADERS) $(C_TESTS)
+
+format: $(VENV)/.lint ## bring the code into the style that lint checks
+	$(VENV)/bin/ruff check --fix --exit-zero --quiet .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(CORE) $(CORE_HEADERS) $(C_TESTS)
+
+# ---- the core alone, under sanitizers ----------------------------------------------------------------
+
+C_TESTS := $(wildcard tests/c/*.c tests/c/*.h)
+C_PROGRAMS := $(patsubst tests/c/%.c,%,$(wildcard tests/c/test_*.c))
+C_FLAGS := -std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -fno-omit-frame-pointer -DFBP_DEBUG \
+	-fno-math-errno -fno-trapping-math -ffp-contract=fast -pthread -Icsrc -Itests/c
+SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZE_thread := -fsanitize=thread
+
+# $(1): a kind of sanitizer. Objects and programs live in build/sanitize/$(1).
+define sanitized
+build/sanitize/$(1)/%.o: csrc/%.c $$(CORE_HEADERS) Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(C_FLAGS) $$(SANITIZE_$(1)) -c $$< -o $$@
+
+build/sanitize/$(1)/test_%: tests/c/test_%.c $$(CORE:csrc/%.c=build/sanitize/$(1)/%.o) $$(wildcard tests/c/*.h)
+	$$(CC) $$(C_FLAGS) $$(SANITIZE_$(1)) $$(filter %.c %.o,$$^) -o $$@ -lm
+endef
+$(foreach kind,address thread,$(eval $(call sanitized,$(kind))))
+.SECONDARY:
+
+SANITIZED := $(C_PROGRAMS:%=build/sanitize/address/%) \
+	$(patsubst %,build/sanitize/thread/%,$(filter test_pool,$(C_PROGRAMS)))
+
+sanitize: $(SANITIZED) ## build and run tests/c with the address, undefined and thread sanitizers
+	@set -e; for program in $(SANITIZED); do echo "$$program"; $$program; done
+
+# ---- measurements ------------------------------------------------------------------------------------
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(call install_listed,$(call extra,bench))
+	@touch $@
+
+bench: $(BUILT) $(VENV)/.bench ## time kernels, steps, fits and predictions
+	@$(PY) -m pytest bench $(ARGS)
+
+bench-peers: $(VENV)/.bench ## install the libraries that `make compare` sets beside fastbp
+	$(PIP) scikit-learn torch==2.13.0 jax
+
+compare: $(BUILT) $(VENV)/.bench ## measure fastbp beside the peers that are installed
+	@$(PY) bench/compare.py $(ARGS)
+
+# ---- distribution ------------------------------------------------------------------------------------
+
+wheel: $(VENV)/.made ## build the sdist and a wheel into dist/
+	rm -rf dist
+	$(PIP) build
+	$(PY) -m build
+	@for wheel in dist/*.whl; do \
+		bytes=$$(wc -c < $$wheel); echo "$$wheel: $$bytes bytes"; \
+		if [ $$bytes -gt $(MAX_WHEEL_BYTES) ]; then echo "larger than $(MAX_WHEEL_BYTES)" >&2; exit 1; fi; \
+	done
+
+clean: ## remove what was built, but not .venv
+	rm -rf build dist src/*.egg-info src/fastbp/*.so src/fastbp/*.c .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -f $(BUILT)
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,100 @@
+"""What the documentation shows is what happens: code blocks, docstrings, example scripts.
+
+The python blocks of a page run in order, in one namespace. A text block after one of them is what
+it prints; with ``<!-- output: LEVEL -->`` before it, what it prints at that instruction set.
+``python tests/test_docs.py`` writes the present output into the pages.
+"""
+
+import contextlib
+import doctest
+import importlib
+import io
+import os
+import pkgutil
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+import fastbp
+from fastbp import _core
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+MODULES = ["fastbp", *(f"fastbp.{module.name}" for module in pkgutil.iter_modules(fastbp.__path__))]
+CODE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+OUTPUT = re.compile(r"^(?:<!-- output: (\w+) -->\n)?```text\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page):
+    """(code, level, expected output or None, where that output stands) of every python block."""
+    text = page.read_text()
+    codes = list(CODE.finditer(text))
+    ends = [code.start() for code in codes[1:]] + [len(text)]
+    for code, end in zip(codes, ends, strict=True):
+        output = OUTPUT.search(text, code.end(), end)
+        if output:
+            yield code[1], output[1], output[2], output.span(2)
+        else:
+            yield code[1], None, None, None
+
+
+def run(code, namespace, name):
+    """What the code prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, name, "exec"), namespace)
+    return printed.getvalue()
+
+
+def applies(level):
+    """Whether output marked with this level is what this run should print."""
+    return level is None or (level == _core.cpu_level() and not os.environ.get("FASTBP_DENSE"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks_print_what_the_page_says(page):
+    namespace = {"__name__": page.stem}
+    for code, level, expected, _ in blocks(page):
+        printed = run(code, namespace, str(page))
+        if expected is not None and applies(level):
+            assert printed == expected, code
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
+def test_examples_run(script, capsys):
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+def test_links_lead_somewhere():
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def write_outputs():
+    """Put what every code block prints now into its page."""
+    for page in PAGES:
+        text, namespace, shift = page.read_text(), {"__name__": page.stem}, 0
+        for code, level, expected, where in blocks(page):
+            printed = run(code, namespace, str(page))
+            if expected is not None and applies(level):
+                start, end = (place + shift for place in where)
+                text = text[:start] + printed + text[end:]
+                shift += len(printed) - len(expected)
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    write_outputs()
