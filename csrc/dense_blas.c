@@ -21,8 +21,8 @@ static void *at(const void *base, int64_t index, const fbp_backend *be) {
     return (char *)base + index * (int64_t)be->item;
 }
 
-static size_t packed_size(const fbp_backend *be, int rows, int cols, int *overflow) {
-    (void)be, (void)rows, (void)cols, (void)overflow;
+static size_t packed_size(const fbp_backend *be, const fbp_layer *layer, int transposed, int *overflow) {
+    (void)be, (void)layer, (void)transposed, (void)overflow;
     return 0;
 }
 

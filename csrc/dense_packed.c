@@ -6,9 +6,10 @@
 #include "fastbp.h"
 
 enum {
-    K_BLOCK = 512,        /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
-    K_BLOCK_GRAD = 384,   /* the same for the weight gradient, whose panel is read from the L2 cache */
-    BLOCK_BYTES = 1 << 20 /* of the right factor, kept in the L2 cache while rows pass by */
+    K_BLOCK = 512,         /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
+    K_BLOCK_GRAD = 384,    /* the same for the weight gradient, whose panel is read from the L2 cache */
+    SMALL_BYTES = 1 << 15, /* of a W that stays in the L1 cache while rows pass by, however its rows lie */
+    BLOCK_BYTES = 1 << 20  /* of the right factor, kept in the L2 cache while rows pass by */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -28,8 +29,16 @@ static size_t panels_size(const fbp_backend *be, int64_t rows, int cols, int *ov
     return fbp_size(rows, ceil_div(cols, nr) * nr, be->item, overflow);
 }
 
-static size_t packed_size(const fbp_backend *be, int rows, int cols, int *overflow) {
-    return panels_size(be, rows, cols, overflow);
+/* A small W of whole panels is a right factor as it stands; W of one output is used as a vector. */
+static int stays_unpacked(const fbp_backend *be, const fbp_layer *layer) {
+    return layer->out == 1 || (layer->out % be->kernels->nr == 0 &&
+                               (size_t)layer->in * (size_t)layer->out * be->item <= SMALL_BYTES);
+}
+
+static size_t packed_size(const fbp_backend *be, const fbp_layer *layer, int transposed, int *overflow) {
+    if (transposed)
+        return panels_size(be, layer->out, layer->in, overflow);
+    return stays_unpacked(be, layer) ? 0 : panels_size(be, layer->in, layer->out, overflow);
 }
 
 static int dz_panel(const fbp_backend *be, int width) {
@@ -69,8 +78,11 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     int64_t k_block = block_of(in, K_BLOCK, nr), columns = columns_of(be, k_block);
-    int64_t strip = block_of(r1 - r0, kern->mr, 1);
-    (void)W;
+    int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
+    if (out == 1) {
+        kern->single_forward[act_in](at(z, r0, be), at(z_in, r0 * in, be), W, b, r1 - r0, in);
+        return;
+    }
     for (int64_t c0 = 0; c0 < out; c0 += columns) {
         int64_t c1 = min64(c0 + columns, out);
         for (int64_t k0 = 0; k0 < in; k0 += k_block) {
@@ -78,10 +90,12 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
             for (int64_t r = r0; r < r1; r += strip) {
                 int m = (int)min64(strip, r1 - r);
                 kern->fill_panels[act_in](scratch, at(z_in, r * in + k0, be), in, m, (int)k);
-                for (int64_t j = c0; j < c1; j += nr)
-                    kern->tile_panels(m, (int)min64(nr, out - j), k, scratch, kern->mr * nr,
-                                      at(layer->packed, j * in + k0 * nr, be), at(z, r * out + j, be), out,
-                                      at(b, j, be), k0 > 0);
+                for (int64_t j = c0; j < c1; j += nr) {
+                    const void *right =
+                        layer->packed ? at(layer->packed, j * in + k0 * nr, be) : at(W, k0 * out + j, be);
+                    kern->tile_panels(m, (int)min64(nr, out - j), k, scratch, kern->mr * nr, right, ldb,
+                                      at(z, r * out + j, be), out, at(b, j, be), k0 > 0);
+                }
             }
         }
     }
@@ -110,7 +124,7 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                 for (int64_t j = c0; j < c1; j += nr) {
                     void *c = at(dz_in, j * n + r * nr, be); /* whole panels: the padding is written too */
                     kern->tile_panels(m, nr, k, at(dz, k0 * n + r * nr, be), n * nr,
-                                      at(layer->packed_T, j * out + k0 * nr, be), c, nr, NULL, k0 > 0);
+                                      at(layer->packed_T, j * out + k0 * nr, be), nr, c, nr, NULL, k0 > 0);
                     if (last && act_in != FBP_ACT_identity)
                         kern->derive[act_in](c, nr, at(z_in, r * in + j, be), in, m, (int)min64(nr, in - j));
                 }
@@ -126,6 +140,10 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     int nr = kern->nr, in = layer->in, out = layer->out;
     int64_t k_block = block_of(n, K_BLOCK_GRAD, 1), columns = columns_of(be, k_block);
     int strip = (int)block_of(i1 - i0, kern->mr, 1);
+    if (out == 1) {
+        kern->single_grad[act_in](dW, dz, nr, at(z_in, i0, be), in, n, i1 - i0, accumulate);
+        return;
+    }
     for (int64_t c0 = 0; c0 < out; c0 += columns) {
         int64_t c1 = min64(c0 + columns, out);
         for (int64_t k0 = 0; k0 < n; k0 += k_block) {
@@ -136,7 +154,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                 kern->fill_strip[act_in](scratch, at(z_in, k0 * in + i, be), in, k, whole ? kern->aw : m);
                 for (int64_t j = c0; j < c1; j += nr)
                     kern->tile_strip(m, (int)min64(nr, out - j), k, scratch, 0, at(dz, j * n + k0 * nr, be),
-                                     at(dW, (int64_t)(i - i0) * out + j, be), out, NULL,
+                                     nr, at(dW, (int64_t)(i - i0) * out + j, be), out, NULL,
                                      accumulate || k0 > 0);
             }
         }

@@ -147,12 +147,16 @@ typedef struct {
 
     /* What dense_packed.c is made of; see packed_template.h for panels and strips. */
     int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
-    void (*tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b, void *c,
-                        int64_t ldc, const void *bias, int accumulate);
-    void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, void *c,
-                       int64_t ldc, const void *bias, int accumulate);
+    void (*tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b, int64_t ldb,
+                        void *c, int64_t ldc, const void *bias, int accumulate);
+    void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t none, const void *b, int64_t ldb,
+                       void *c, int64_t ldc, const void *bias, int accumulate);
     void (*fill_panels[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
     void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
+    void (*single_forward[FBP_N_ACT])(void *z, const void *z_in, const void *W, const void *b, int64_t n,
+                                      int in);
+    void (*single_grad[FBP_N_ACT])(void *dW, const void *dz, int64_t ld, const void *z_in, int64_t ldz,
+                                   int64_t n, int cols, int accumulate);
     void (*pack_panels)(void *panels, const void *M, int64_t rows, int cols, int64_t r0, int64_t r1);
     void (*pack_transposed)(void *panels, const void *M, int cols, int r0, int r1);
     void (*panel_sums)(void *db, const void *panel, int64_t n, int cols, int accumulate);
@@ -205,8 +209,8 @@ typedef struct fbp_dense {
     int row_tile;                                      /* rows below which a tile is not worth its while */
     int (*dz_panel)(const fbp_backend *be, int width); /* dz(n, width) lies in panels (p, n, this wide) */
     int free_cut; /* results do not depend on how rows are cut, to the bit: neighbouring tiles may be joined */
-    /* bytes of a packed matrix (rows, cols), of dz(n, width), and of one thread's scratch */
-    size_t (*packed_size)(const fbp_backend *be, int rows, int cols, int *overflow);
+    /* bytes of packed W (transposed: W^T), of dz(n, width), and of one thread's scratch */
+    size_t (*packed_size)(const fbp_backend *be, const fbp_layer *layer, int transposed, int *overflow);
     size_t (*dz_size)(const fbp_backend *be, int64_t n, int width, int *overflow);
     size_t (*scratch_size)(const fbp_backend *be, const fbp_layer *layer, int64_t tile, int64_t n,
                            int *overflow);

@@ -21,6 +21,8 @@
 #define FBP_CSR_CHUNK 256   /* entries of a sparse row that are handled at a time */
 #define FBP_LOSS_BLOCK 64   /* rows (or columns) whose intermediate values live on the stack */
 
+#define FBP_MASK(count) ((1u << (count)) - 1) /* AVX-512 mask of the first `count` numbers of a vector */
+
 /* Levels beyond the baseline that this compiler and processor family can build. */
 #if defined(__x86_64__)
 #define FBP_X86 1

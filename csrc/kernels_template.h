@@ -271,7 +271,7 @@ static double FN(loss_squared_error)(void *z_, const void *y_, const fbp_rows *r
 static void FN(shift_rows)(REAL *z, int64_t n, int out) {
     for (int64_t i = 0; i < n; i++) {
         REAL *row = z + i * out, max = row[0];
-        for (int j = 1; j < out; j++) max = row[j] > max || row[j] != row[j] ? row[j] : max;
+        for (int j = 1; j < out; j++) max = row[j] > max ? row[j] : max;
         for (int j = 0; j < out; j++) row[j] -= max;
     }
 }
@@ -469,7 +469,7 @@ UPDATE(adam, {
 #else
 /* The same with the processor's approximations of 1/sqrt and 1/x, bettered by Newton's method
  * to about 2 ulp: half the time of its square root and division while the vectors are in cache. */
-static inline void FN(adam_vector)(REAL *p, const REAL *g, REAL *s1, REAL *s2, REAL alpha, REAL rate, REAL b1,
+static inline FN(vec) FN(adam_vector)(REAL *p, const REAL *g, REAL *s1, REAL *s2, REAL alpha, REAL rate, REAL b1,
                                    REAL b2, REAL c1, REAL c2, REAL epsilon) {
     FN(vec) x = *(FN(loose) *)p, grad = *(const FN(loose) *)g + alpha * x;
     FN(vec) m1 = b1 * *(FN(loose) *)s1 + c1 * grad;
@@ -483,6 +483,7 @@ static inline void FN(adam_vector)(REAL *p, const REAL *g, REAL *s1, REAL *s2, R
     FN(vec) q = VEC_RCP(d);
     FBP_UNROLL for (int i = 0; i < NEWTON_STEPS; i++) q = q * (2 - d * q);
     *(FN(loose) *)p = x - rate * m1 * q;
+    return x * x;
 }
 
 static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t count, const fbp_update *u) {
@@ -493,10 +494,9 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
     double squares = 0;
     for (int64_t start = 0; start < count; start += 1024) {
         int64_t end = count - start < 1024 ? count : start + 1024, i = start;
-        if (u->alpha > 0)
-            squares += FN(square_sum)(p + start, end - start);
+        FN(vec) sum = {0};
         for (; i + LANES <= end; i += LANES)
-            FN(adam_vector)(p + i, g + i, s1 + i, s2 + i, alpha, rate, b1, b2, c1, c2, epsilon);
+            sum += FN(adam_vector)(p + i, g + i, s1 + i, s2 + i, alpha, rate, b1, b2, c1, c2, epsilon);
         if (i < end) {
             REAL part[4][LANES] = {{0}};
             size_t left = (size_t)(end - i) * sizeof(REAL);
@@ -504,11 +504,12 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
             memcpy(part[1], g + i, left);
             memcpy(part[2], s1 + i, left);
             memcpy(part[3], s2 + i, left);
-            FN(adam_vector)(part[0], part[1], part[2], part[3], alpha, rate, b1, b2, c1, c2, epsilon);
+            sum += FN(adam_vector)(part[0], part[1], part[2], part[3], alpha, rate, b1, b2, c1, c2, epsilon);
             memcpy(p + i, part[0], left);
             memcpy(s1 + i, part[2], left);
             memcpy(s2 + i, part[3], left);
         }
+        for (int k = 0; k < LANES; k++) squares += (double)sum[k];
     }
     return squares;
 }
@@ -520,6 +521,8 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
 
 #define ENTRY_FILL_PANELS(name) FN(fill_panels_##name),
 #define ENTRY_FILL_STRIP(name) FN(fill_strip_##name),
+#define ENTRY_SINGLE_FORWARD(name) FN(single_forward_##name),
+#define ENTRY_SINGLE_GRAD(name) FN(single_grad_##name),
 #define ENTRY_ACT(name) FN(act_##name),
 #define ENTRY_DERIVE(name) FN(derive_##name),
 #define ENTRY_LOSS(name) FN(loss_##name),
@@ -544,6 +547,8 @@ const fbp_kernels FN(fbp_kernels) = {
     .tile_strip = FN(tile_strip),
     .fill_panels = {FBP_ACTIVATIONS(ENTRY_FILL_PANELS)},
     .fill_strip = {FBP_ACTIVATIONS(ENTRY_FILL_STRIP)},
+    .single_forward = {FBP_ACTIVATIONS(ENTRY_SINGLE_FORWARD)},
+    .single_grad = {FBP_ACTIVATIONS(ENTRY_SINGLE_GRAD)},
     .pack_panels = FN(pack_panels),
     .pack_transposed = FN(pack_transposed),
     .panel_sums = FN(panel_sums),
@@ -552,6 +557,8 @@ const fbp_kernels FN(fbp_kernels) = {
 };
 #undef ENTRY_FILL_PANELS
 #undef ENTRY_FILL_STRIP
+#undef ENTRY_SINGLE_FORWARD
+#undef ENTRY_SINGLE_GRAD
 #undef MR
 #undef NR
 #undef AW

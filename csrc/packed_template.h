@@ -2,7 +2,7 @@
  * code: a tile of MR rows by NR = 2 vectors of columns is kept in registers while k runs.
  *   panels  (p, rows, NR): NR columns of a matrix side by side, the next panel `jump` numbers further on
  *   strip   (k, AW): columns of a matrix, at least MR of them, for the product that sums over rows
- * B is always one panel, its rows NR apart. Every element of C sums over k in ascending order, whatever the
+ * B is one panel, its rows ldb apart. Every element of C sums over k in ascending order, whatever the
  * tile, so the bits do not depend on how rows are cut. */
 
 #if VBYTES == 64
@@ -21,37 +21,65 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 #define FBP_SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (FN(mask)){__VA_ARGS__})
 #endif
 
+#define AT(p, i) (*(FN(loose) *)((p) + (i)))
+#define EACH(r, m) FBP_UNROLL for (int r = 0; r < (m); r++)
+
 /* c(m,nv vectors) (+)= a b over k; row r of a lies rs apart, column k ks apart; in blocks of `block` columns,
  * the next block `jump` further on. m, nv, rs are constants at each call. */
 static inline
     __attribute__((always_inline)) void FN(tile)(const int m, const int nv, int64_t k, const REAL *a,
                                                  const int rs, int64_t ks, int64_t block, int64_t jump,
-                                                 const REAL *b, REAL *c, int64_t ldc, const REAL *bias,
-                                                 int accumulate) {
-    FN(vec) acc[MR][2];
-    FBP_UNROLL for (int r = 0; r < m; r++) FBP_UNROLL for (int v = 0; v < nv; v++) {
-        FN(vec) zero = {0};
-        acc[r][v] = accumulate ? *(const FN(loose) *)(c + r * ldc + v * LANES)
-                    : bias     ? *(const FN(loose) *)(bias + v * LANES)
-                               : zero;
-    }
+                                                 const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
+                                                 const REAL *bias, int accumulate) {
+    const FN(vec) zero = {0};
+    FN(vec) acc[MR][2], column[2];
+    EACH(r, m)
+    EACH(v, nv)
+    acc[r][v] = accumulate ? AT(c, r * ldc + v * LANES)
+                : bias     ? AT((REAL *)bias, v * LANES)
+                           : zero;
     for (int64_t start = 0; start < k; start += block) {
         int64_t count = k - start < block ? k - start : block;
         const REAL *x = a;
         for (int64_t i = 0; i < count; i++) {
-            FN(vec) column[2];
-            FBP_UNROLL for (int v = 0; v < nv; v++) column[v] = *(const FN(vec) *)(b + v * LANES);
-            FBP_UNROLL for (int r = 0; r < m; r++) FBP_UNROLL for (int v = 0; v < nv; v++) acc[r][v] +=
-                x[r * rs] * column[v];
+            EACH(v, nv) column[v] = AT((REAL *)b, v * LANES);
+            EACH(r, m)
+            EACH(v, nv) acc[r][v] += x[r * rs] * column[v];
+            EACH(v, nv) __builtin_prefetch(b + FBP_PANEL_AHEAD * ldb + v * LANES);
             x += ks;
-            FBP_UNROLL for (int v = 0; v < nv; v++) __builtin_prefetch(b + FBP_PANEL_AHEAD * NR + v * LANES);
-            b += NR;
+            b += ldb;
         }
         a += jump;
     }
-    FBP_UNROLL for (int r = 0; r < m; r++) FBP_UNROLL for (int v = 0; v < nv; v++) *(FN(loose) *)(c + r * ldc +
-                                                                                                v * LANES) =
-        acc[r][v];
+    EACH(r, m)
+    EACH(v, nv) AT(c, r * ldc + v * LANES) = acc[r][v];
+}
+
+/* The first `count` numbers as a vector padded with zeros, and back. Any count: 0 and less is none, LANES and
+ * more is all. */
+static inline int FN(lanes)(int count) { return count < 0 ? 0 : count > LANES ? LANES : count; }
+#ifdef VEC_LOAD_PART
+static inline FN(vec) FN(load_part)(const REAL *from, int count) {
+    return VEC_LOAD_PART(from, FN(lanes)(count));
+}
+static inline void FN(store_part)(REAL *to, FN(vec) v, int count) { VEC_STORE_PART(to, v, FN(lanes)(count)); }
+#else
+static inline FN(vec) FN(load_part)(const REAL *from, int count) {
+    FN(vec) v = {0};
+    memcpy(&v, from, (size_t)FN(lanes)(count) * sizeof(REAL));
+    return v;
+}
+static inline void FN(store_part)(REAL *to, FN(vec) v, int count) {
+    memcpy(to, &v, (size_t)FN(lanes)(count) * sizeof(REAL));
+}
+#endif
+
+/* cols <= NR numbers as a panel's row padded with zeros, and back */
+static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
+    EACH(v, 2) AT(row, v * LANES) = FN(load_part)(from + v * LANES, cols - v * LANES);
+}
+static inline void FN(store_row)(REAL *to, const REAL *row, int cols) {
+    EACH(v, 2) FN(store_part)(to + v * LANES, AT((REAL *)row, v * LANES), cols - v * LANES);
 }
 
 #define FOR_ROWS_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
@@ -61,25 +89,23 @@ static inline
 #define FOR_ROWS(X) FOR_ROWS_6(X)
 #endif
 
-/* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack; its copies run over
- * whole vectors with a condition, which compilers turn into masks. */
+/* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
 #define TILE(name)                                                                                      \
-    static void FN(name)(int m, int cols, int64_t k, const void *a_, int64_t step, const void *b_, void *c_, \
-                         int64_t ldc, const void *bias_, int accumulate) {                              \
+    static void FN(name)(int m, int cols, int64_t k, const void *a_, int64_t step, const void *b_, int64_t ldb, \
+                         void *c_, int64_t ldc, const void *bias_, int accumulate) {                    \
         const REAL *a = a_, *b = b_, *bias = bias_;                                                     \
         REAL *c = c_, *to = c, whole[MR * NR] __attribute__((aligned(64)));                             \
         REAL padded[NR] __attribute__((aligned(64)));                                                   \
         int64_t ld = ldc;                                                                               \
-        const int nv = cols <= LANES ? 1 : 2, width = nv * LANES, partial = cols != width;              \
+        const int nv = cols <= LANES ? 1 : 2, partial = cols != nv * LANES;                             \
         (void)step;                                                                                     \
         if (partial) {                                                                                  \
             to = whole;                                                                                 \
             ld = NR;                                                                                    \
             if (accumulate)                                                                             \
-                for (int r = 0; r < m; r++)                                                             \
-                    for (int j = 0; j < width; j++) whole[r * NR + j] = j < cols ? c[r * ldc + j] : 0;  \
+                for (int r = 0; r < m; r++) FN(load_row)(whole + r * NR, c + r * ldc, cols);            \
             else if (bias) {                                                                            \
-                for (int j = 0; j < width; j++) padded[j] = j < cols ? bias[j] : 0;                     \
+                FN(load_row)(padded, bias, cols);                                                       \
                 bias = padded;                                                                          \
             }                                                                                           \
         }                                                                                               \
@@ -88,22 +114,18 @@ static inline
         else                                                                                            \
             switch (m) { FOR_ROWS(TILE_CASE_1) }                                                        \
         if (partial)                                                                                    \
-            for (int r = 0; r < m; r++, c += ldc)                                                       \
-                FBP_IVDEP for (int j = 0; j < width; j++) {                                             \
-                    if (j < cols)                                                                       \
-                        c[j] = whole[r * NR + j];                                                       \
-                }                                                                                       \
+            for (int r = 0; r < m; r++) FN(store_row)(c + r * ldc, whole + r * NR, cols);               \
     }
 
-/* c(m,cols) = bias or c, + a b: a in panels */
-#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, NR, 1, NR, step, b, to, ld, bias, accumulate); break;
-#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, NR, 1, NR, step, b, to, ld, bias, accumulate); break;
+/* c(m,cols) = bias or c, + a b: a in panels, the next `step` further on */
+#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, NR, 1, NR, step, b, ldb, to, ld, bias, accumulate); break;
+#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, NR, 1, NR, step, b, ldb, to, ld, bias, accumulate); break;
 TILE(tile_panels)
 #undef TILE_CASE_2
 #undef TILE_CASE_1
-/* c(m,cols) = bias or c, + a^T b: a in a strip */
-#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, 1, AW, k, 0, b, to, ld, bias, accumulate); break;
-#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, 1, AW, k, 0, b, to, ld, bias, accumulate); break;
+/* c(m,cols) = bias or c, + a^T b: a in a strip; step has no meaning */
+#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, 1, AW, k, 0, b, ldb, to, ld, bias, accumulate); break;
+#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, 1, AW, k, 0, b, ldb, to, ld, bias, accumulate); break;
 TILE(tile_strip)
 #undef TILE_CASE_2
 #undef TILE_CASE_1
@@ -116,10 +138,14 @@ TILE(tile_strip)
         for (int r = 0; r < m; r++) {                                                                   \
             REAL *restrict a = (REAL *)a_ + r * NR;                                                     \
             const REAL *restrict z = (const REAL *)z_ + r * ldz;                                        \
+            REAL row[NR] __attribute__((aligned(64)));                                                  \
             int left = cols;                                                                            \
             for (; left >= NR; left -= NR, a += MR * NR, z += NR)                                       \
                 FBP_IVDEP for (int j = 0; j < NR; j++) a[j] = FN(name##_f)(z[j]);                       \
-            for (int j = 0; j < left; j++) a[j] = FN(name##_f)(z[j]);                                   \
+            if (left) {                                                                                 \
+                FN(load_row)(row, z, left);                                                             \
+                FBP_IVDEP for (int j = 0; j < NR; j++) a[j] = FN(name##_f)(row[j]);                     \
+            }                                                                                           \
         }                                                                                               \
     }                                                                                                   \
     static void FN(fill_strip_##name)(void *a_, const void *z_, int64_t ldz, int64_t n, int cols) {     \
@@ -129,11 +155,48 @@ TILE(tile_strip)
             for (int64_t i = 0; i < n; i++, a += AW, z += ldz)                                          \
                 FBP_IVDEP for (int j = 0; j < AW; j++) a[j] = FN(name##_f)(z[j]);                       \
         else                                                                                            \
-            for (int64_t i = 0; i < n; i++, a += AW, z += ldz)                                          \
-                for (int j = 0; j < cols; j++) a[j] = FN(name##_f)(z[j]);                               \
+            for (int64_t i = 0; i < n; i++, a += AW, z += ldz) {                                        \
+                REAL row[AW] __attribute__((aligned(64)));                                              \
+                for (int j = 0; j < AW; j += LANES) AT(row, j) = FN(load_part)(z + j, cols - j);        \
+                FBP_IVDEP for (int j = 0; j < AW; j++) a[j] = FN(name##_f)(row[j]);                     \
+            }                                                                                           \
     }
 FBP_ACTIVATIONS(FILL)
 #undef FILL
+
+/* A layer of one output, which would leave a panel all but empty.
+ * single_forward: z(n) = f(z_in(n,in)) W + b. single_grad: dW(cols) (+)= f(z_in(n,cols; rows ldz apart))^T dz,
+ * dz one number every ld. */
+#define SINGLE(name)                                                                                    \
+    static void FN(single_forward_##name)(void *z_, const void *z_in, const void *W_, const void *b,    \
+                                          int64_t n, int in) {                                          \
+        for (int64_t r = 0; r < n; r++) {                                                               \
+            const REAL *x = (const REAL *)z_in + r * in, *W = W_;                                       \
+            REAL sum = *(const REAL *)b, term[4 * NR] __attribute__((aligned(64)));                     \
+            for (int left = in, count, j; left > 0; left -= count, x += count, W += count) {            \
+                FN(vec) acc = {0};                                                                      \
+                count = left < 4 * NR ? left : 4 * NR;                                                  \
+                FBP_IVDEP for (int i = 0; i < count; i++) term[i] = FN(name##_f)(x[i]) * W[i];          \
+                for (j = 0; j + LANES <= count; j += LANES) acc += *(const FN(vec) *)(term + j);        \
+                for (; j < count; j++) sum += term[j];                                                  \
+                for (int lane = 0; lane < LANES; lane++) sum += acc[lane];                              \
+            }                                                                                           \
+            ((REAL *)z_)[r] = sum;                                                                      \
+        }                                                                                               \
+    }                                                                                                   \
+    static void FN(single_grad_##name)(void *dW_, const void *dz_, int64_t ld, const void *z_in,        \
+                                       int64_t ldz, int64_t n, int cols, int accumulate) {              \
+        REAL *dW = dW_;                                                                                 \
+        if (!accumulate)                                                                                \
+            memset(dW, 0, (size_t)cols * sizeof(REAL));                                                 \
+        for (int64_t r = 0; r < n; r++) {                                                               \
+            const REAL *x = (const REAL *)z_in + r * ldz;                                        \
+            REAL d = ((const REAL *)dz_)[r * ld];              \
+            FBP_IVDEP for (int i = 0; i < cols; i++) dW[i] += FN(name##_f)(x[i]) * d;                   \
+        }                                                                                               \
+    }
+FBP_ACTIVATIONS(SINGLE)
+#undef SINGLE
 
 /* ---- packing ------------------------------------------------------------------------------------- */
 
@@ -144,10 +207,8 @@ static void FN(pack_panels)(void *panels, const void *m_, int64_t rows, int cols
         REAL *restrict to = (REAL *)panels + r * NR;
         int left = cols;
         for (; left >= NR; left -= NR, to += rows * NR, m += NR) memcpy(to, m, NR * sizeof(REAL));
-        if (left) {
-            memset(to, 0, NR * sizeof(REAL));
-            for (int j = 0; j < left; j++) to[j] = m[j];
-        }
+        if (left)
+            FN(load_row)(to, m, left);
     }
 }
 
@@ -210,6 +271,8 @@ static void FN(panel_sums)(void *db_, const void *panel, int64_t n, int cols, in
     for (int j = 0; j < cols; j++) db[j] = accumulate ? db[j] + sum[j] : sum[j];
 }
 
+#undef AT
+#undef EACH
 #undef FBP_SHUFFLE
 #undef INTERLEAVE_LOW
 #undef INTERLEAVE_HIGH

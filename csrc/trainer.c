@@ -110,9 +110,9 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
         tr->grad = fbp_arena_take(store, "grad", -1, net->n_params, 1, be->item);
     for (int l = 0; l <= top; l++) {
         fbp_layer *layer = &net->layers[l];
-        size_t bytes = layer->dense->packed_size(be, layer->in, layer->out, &store->overflow);
+        size_t bytes = layer->dense->packed_size(be, layer, 0, &store->overflow);
         layer->packed = l || !tr->csr ? take_bytes(store, "packed", l, 1, bytes) : NULL;
-        bytes = l && training ? layer->dense->packed_size(be, layer->out, layer->in, &store->overflow) : 0;
+        bytes = l && training ? layer->dense->packed_size(be, layer, 1, &store->overflow) : 0;
         layer->packed_T = take_bytes(store, "packed_T", l, 1, bytes);
     }
 }

@@ -18,6 +18,28 @@ def sizes_of(coefs):
     return (coefs[0].shape[0], *(W.shape[1] for W in coefs))
 
 
+# Numbers drawn in float64 at a time, so that a net of float32 needs no second copy of its weights.
+_DRAWN_AT_ONCE = 1 << 16
+
+
+def draw_layer(W, b, activation, random_state):
+    """Fill W, then b, with numbers uniform in +-sqrt(factor / (in + out)).
+
+    The factor is 2 for the logistic function and 6 otherwise [1]_. Numbers are drawn in float64,
+    so that a seed gives the net that it gives in scikit-learn.
+
+    References
+    ----------
+    .. [1] X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward
+       neural networks", AISTATS 2010, equation 16.
+    """
+    bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / sum(W.shape))
+    rows = max(1, _DRAWN_AT_ONCE // W.shape[1])  # the stream does not depend on the parts
+    for i in range(0, len(W), rows):
+        W[i : i + rows] = random_state.uniform(-bound, bound, W[i : i + rows].shape)
+    b[...] = random_state.uniform(-bound, bound, b.shape)
+
+
 class Parameters:
     """A flat vector with the views that an estimator shows as ``coefs_`` and ``intercepts_``.
 
@@ -79,22 +101,10 @@ class Parameters:
 
     @classmethod
     def drawn(cls, layer_sizes, dtype, activation, random_state):
-        """Draw initial values, uniform in +-sqrt(factor / (in + out)) for W and for b.
-
-        The factor is 2 for the logistic function and 6 otherwise [1]_. Numbers are drawn in
-        float64, W then b of each layer, so that a seed gives the net that it gives in scikit-learn.
-
-        References
-        ----------
-        .. [1] X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward
-           neural networks", AISTATS 2010, equation 16.
-        """
+        """Draw initial values layer by layer, see `draw_layer`."""
         drawn = cls(layer_sizes, dtype)
-        factor = 2.0 if activation == "logistic" else 6.0
         for W, b in zip(drawn.coefs, drawn.intercepts, strict=True):
-            bound = np.sqrt(factor / sum(W.shape))
-            W[...] = random_state.uniform(-bound, bound, W.shape)
-            b[...] = random_state.uniform(-bound, bound, b.shape)
+            draw_layer(W, b, activation, random_state)
         return drawn
 
     def seen_in(self, coefs, intercepts):

@@ -17,6 +17,7 @@ from ._checks import (
     check_sample_weight,
     to_floats,
 )
+from ._layout import draw_layer
 from .memory import (
     MemoryPlan,
     check_activation,
@@ -189,9 +190,7 @@ class Network:
         params = np.empty(self.n_params, self.dtype)
         names = self.activations + (self.activations[-1:] or ("identity",))
         for name, W, b in zip(names, *self.views(params), strict=True):
-            bound = np.sqrt((2.0 if name == "logistic" else 6.0) / sum(W.shape))
-            W[:] = rng.uniform(-bound, bound, W.shape)
-            b[:] = rng.uniform(-bound, bound, b.shape)
+            draw_layer(W, b, name, rng)
         return params
 
     def views(self, params):
