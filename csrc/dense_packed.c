@@ -6,10 +6,10 @@
 #include "fastbp.h"
 
 enum {
-    K_BLOCK = 512,         /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
+    K_BLOCK = 384,         /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
     K_BLOCK_GRAD = 384,    /* the same for the weight gradient, whose panel is read from the L2 cache */
     SMALL_BYTES = 1 << 15, /* of a W that stays in the L1 cache while rows pass by, however its rows lie */
-    BLOCK_BYTES = 1 << 20  /* of the right factor, kept in the L2 cache while rows pass by */
+    BLOCK_BYTES = 3 << 18  /* of the right factor, kept in the L2 cache while rows pass by */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -153,9 +153,8 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                 int whole = i + kern->aw <= in; /* what lies beyond m is read and not used */
                 kern->fill_strip[act_in](scratch, at(z_in, k0 * in + i, be), in, k, whole ? kern->aw : m);
                 for (int64_t j = c0; j < c1; j += nr)
-                    kern->tile_strip(m, (int)min64(nr, out - j), k, scratch, 0, at(dz, j * n + k0 * nr, be),
-                                     nr, at(dW, (int64_t)(i - i0) * out + j, be), out, NULL,
-                                     accumulate || k0 > 0);
+                    kern->tile_strip(m, (int)min64(nr, out - j), k, scratch, at(dz, j * n + k0 * nr, be), nr,
+                                     at(dW, (int64_t)(i - i0) * out + j, be), out, accumulate || k0 > 0);
             }
         }
     }

@@ -149,8 +149,8 @@ typedef struct {
     int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
     void (*tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b, int64_t ldb,
                         void *c, int64_t ldc, const void *bias, int accumulate);
-    void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t none, const void *b, int64_t ldb,
-                       void *c, int64_t ldc, const void *bias, int accumulate);
+    void (*tile_strip)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
+                       int64_t ldc, int accumulate);
     void (*fill_panels[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
     void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
     void (*single_forward[FBP_N_ACT])(void *z, const void *z_in, const void *W, const void *b, int64_t n,

@@ -31,17 +31,17 @@ static inline
                                                  const int rs, int64_t ks, int64_t block, int64_t jump,
                                                  const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
                                                  const REAL *bias, int accumulate) {
-    const FN(vec) zero = {0};
-    FN(vec) acc[MR][2], column[2];
+    FN(vec) acc[MR][2];
     EACH(r, m)
-    EACH(v, nv)
-    acc[r][v] = accumulate ? AT(c, r * ldc + v * LANES)
-                : bias     ? AT((REAL *)bias, v * LANES)
-                           : zero;
+    EACH(v, nv) {
+        FN(vec) zero = {0};
+        acc[r][v] = accumulate ? AT(c, r * ldc + v * LANES) : bias ? AT((REAL *)bias, v * LANES) : zero;
+    }
     for (int64_t start = 0; start < k; start += block) {
         int64_t count = k - start < block ? k - start : block;
         const REAL *x = a;
         for (int64_t i = 0; i < count; i++) {
+            FN(vec) column[2];
             EACH(v, nv) column[v] = AT((REAL *)b, v * LANES);
             EACH(r, m)
             EACH(v, nv) acc[r][v] += x[r * rs] * column[v];
@@ -89,47 +89,62 @@ static inline void FN(store_row)(REAL *to, const REAL *row, int cols) {
 #define FOR_ROWS(X) FOR_ROWS_6(X)
 #endif
 
-/* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
-#define TILE(name)                                                                                      \
-    static void FN(name)(int m, int cols, int64_t k, const void *a_, int64_t step, const void *b_, int64_t ldb, \
-                         void *c_, int64_t ldc, const void *bias_, int accumulate) {                    \
-        const REAL *a = a_, *b = b_, *bias = bias_;                                                     \
-        REAL *c = c_, *to = c, whole[MR * NR] __attribute__((aligned(64)));                             \
-        REAL padded[NR] __attribute__((aligned(64)));                                                   \
-        int64_t ld = ldc;                                                                               \
-        const int nv = cols <= LANES ? 1 : 2, partial = cols != nv * LANES;                             \
+/* One function per number of rows and vectors: inlined into one, their addresses would crowd the sums out of the
+ * registers. panels: a in panels, the next `step` further on. strip: a^T in a strip; step has no meaning. */
+#define TILES(M)                                                                                        \
+    TILE(panels, M, 1, NR, 1, NR, step)                                                                 \
+    TILE(panels, M, 2, NR, 1, NR, step) TILE(strip, M, 1, 1, AW, k, 0) TILE(strip, M, 2, 1, AW, k, 0)
+#define TILE(name, M, V, RS, KS, BLOCK, JUMP)                                                           \
+    static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t step, const REAL *b, int64_t ldb, \
+                                     REAL *c, int64_t ldc, const REAL *bias, int accumulate) {          \
         (void)step;                                                                                     \
-        if (partial) {                                                                                  \
-            to = whole;                                                                                 \
-            ld = NR;                                                                                    \
-            if (accumulate)                                                                             \
-                for (int r = 0; r < m; r++) FN(load_row)(whole + r * NR, c + r * ldc, cols);            \
-            else if (bias) {                                                                            \
-                FN(load_row)(padded, bias, cols);                                                       \
-                bias = padded;                                                                          \
-            }                                                                                           \
-        }                                                                                               \
-        if (nv == 2)                                                                                    \
-            switch (m) { FOR_ROWS(TILE_CASE_2) }                                                        \
-        else                                                                                            \
-            switch (m) { FOR_ROWS(TILE_CASE_1) }                                                        \
-        if (partial)                                                                                    \
-            for (int r = 0; r < m; r++) FN(store_row)(c + r * ldc, whole + r * NR, cols);               \
+        FN(tile)(M, V, k, a, RS, KS, BLOCK, JUMP, b, ldb, c, ldc, bias, accumulate);                    \
     }
-
-/* c(m,cols) = bias or c, + a b: a in panels, the next `step` further on */
-#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, NR, 1, NR, step, b, ldb, to, ld, bias, accumulate); break;
-#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, NR, 1, NR, step, b, ldb, to, ld, bias, accumulate); break;
-TILE(tile_panels)
-#undef TILE_CASE_2
-#undef TILE_CASE_1
-/* c(m,cols) = bias or c, + a^T b: a in a strip; step has no meaning */
-#define TILE_CASE_2(M) case M: FN(tile)(M, 2, k, a, 1, AW, k, 0, b, ldb, to, ld, bias, accumulate); break;
-#define TILE_CASE_1(M) case M: FN(tile)(M, 1, k, a, 1, AW, k, 0, b, ldb, to, ld, bias, accumulate); break;
-TILE(tile_strip)
-#undef TILE_CASE_2
-#undef TILE_CASE_1
+FOR_ROWS(TILES)
 #undef TILE
+#undef TILES
+
+typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t step, const REAL *b, int64_t ldb, REAL *c,
+                               int64_t ldc, const REAL *bias, int accumulate);
+#define TILE_PAIR_PANELS(M) {FN(panels_##M##_1), FN(panels_##M##_2)},
+#define TILE_PAIR_STRIP(M) {FN(strip_##M##_1), FN(strip_##M##_2)},
+static FN(tile_function) *const FN(panel_tiles)[MR][2] = {FOR_ROWS(TILE_PAIR_PANELS)};
+static FN(tile_function) *const FN(strip_tiles)[MR][2] = {FOR_ROWS(TILE_PAIR_STRIP)};
+#undef TILE_PAIR_PANELS
+#undef TILE_PAIR_STRIP
+
+/* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
+static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols, int64_t k, const void *a,
+                         int64_t step, const void *b, int64_t ldb, REAL *c, int64_t ldc, const REAL *bias,
+                         int accumulate) {
+    REAL whole[MR * NR] __attribute__((aligned(64))), padded[NR] __attribute__((aligned(64)));
+    const int nv = cols <= LANES ? 1 : 2;
+    FN(tile_function) *tile = tiles[m - 1][nv - 1];
+    if (cols == nv * LANES) {
+        tile(k, a, step, b, ldb, c, ldc, bias, accumulate);
+        return;
+    }
+    if (accumulate) {
+        for (int r = 0; r < m; r++) FN(load_row)(whole + r * NR, c + r * ldc, cols);
+    } else if (bias) {
+        FN(load_row)(padded, bias, cols);
+        bias = padded;
+    }
+    tile(k, a, step, b, ldb, whole, NR, bias, accumulate);
+    for (int r = 0; r < m; r++) FN(store_row)(c + r * ldc, whole + r * NR, cols);
+}
+
+/* c(m,cols) = bias or c, + a b: a in panels, the next `jump` further on */
+static void FN(tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b,
+                            int64_t ldb, void *c, int64_t ldc, const void *bias, int accumulate) {
+    FN(any_tile)(FN(panel_tiles), m, cols, k, a, jump, b, ldb, c, ldc, bias, accumulate);
+}
+
+/* c(m,cols) = c, + a^T b: a in a strip */
+static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
+                           int64_t ldc, int accumulate) {
+    FN(any_tile)(FN(strip_tiles), m, cols, k, a, 0, b, ldb, c, ldc, NULL, accumulate);
+}
 
 /* fill_panels: panels(cols / NR, MR, NR) = f(z(m,cols; rows ldz apart)).
  * fill_strip:  strip(n,AW) = f(z(n,cols; rows ldz apart)), cols <= AW. */
