@@ -511,7 +511,7 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
         }
         for (int k = 0; k < LANES; k++) squares += (double)sum[k];
     }
-    return squares;
+    return u->alpha > 0 ? squares : 0;
 }
 #endif
 #undef UPDATE

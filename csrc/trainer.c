@@ -10,6 +10,7 @@ enum {
     ROW_TILES = 64,            /* at most; losses are summed tile by tile */
     WEIGHT_TILE = 32,          /* rows of W: a multiple of every panel */
     FLOPS_PER_TILE = 1 << 21,  /* of a BLAS call for the weight gradient */
+    SPARE_THREADS = 8,         /* whose scratch max_memory leaves room for */
     FEW_ROWS = 64,             /* predictions of fewer rows do not pay for packing the weights */
     FLOPS_PER_THREAD = 2000000 /* about 15 us of work pays for the barriers of a step */
 };
@@ -52,7 +53,7 @@ static void *take_bytes(fbp_arena *arena, const char *name, int l, int64_t rows,
     return bytes ? fbp_arena_take(arena, name, l, rows, (int64_t)bytes, 1) : NULL;
 }
 
-static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
+static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {
     fbp_arena *arena = &tr->arena, *store = &tr->store;
     fbp_net *net = &tr->net;
     fbp_tape *tape = &tr->tape;
@@ -64,10 +65,10 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
     arena->cursor = store->cursor = 0;
     arena->n_rows = 0;
     tr->pass = pass;
+    tr->n_threads = n_threads;
     for (int l = 0; l <= top; l++)
         net->layers[l].dense = tr->forward_only && pass < FEW_ROWS ? &fbp_dense_blas : fbp_dense_of();
     cut_tiles(tr);
-    tr->n_threads = threads_worth(tr, config->n_threads);
     tape->scratch_bytes = 0;
     for (int l = 0; l <= top; l++) {
         fbp_layer *layer = &net->layers[l];
@@ -117,23 +118,40 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass) {
     }
 }
 
-/* The most rows of a pass whose arena keeps within max_memory; 0 if even one row does not. */
-static int64_t rows_within(fbp_trainer *tr, const fbp_config *config) {
+static int fits(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {
+    tr->arena.overflow = tr->store.overflow = 0;
+    lay_out(tr, config, pass, n_threads);
+    return !config->max_memory || (!tr->arena.overflow && tr->arena.cursor <= config->max_memory);
+}
+
+/* The most rows of a pass whose arena for n_threads keeps within max_memory; 0 if even one row does not. */
+static int64_t rows_within(fbp_trainer *tr, const fbp_config *config, int n_threads) {
     int64_t most = tr->batch < INT_MAX ? tr->batch : INT_MAX, low = 0;
-    lay_out(tr, config, most);
-    if (!config->max_memory || (!tr->arena.overflow && tr->arena.cursor <= config->max_memory))
+    if (fits(tr, config, most, n_threads))
         return most;
     while (low < most) { /* low fits, most + 1 does not */
         int64_t middle = low + (most - low + 1) / 2;
-        tr->arena.overflow = tr->store.overflow = 0;
-        lay_out(tr, config, middle);
-        if (!tr->arena.overflow && tr->arena.cursor <= config->max_memory)
+        if (fits(tr, config, middle, n_threads))
             low = middle;
         else
             most = middle - 1;
     }
-    tr->arena.overflow = tr->store.overflow = 0;
     return low;
+}
+
+/* Rows of a pass and threads. The rows leave room for SPARE_THREADS if they can, whatever the number of threads
+ * asked for, so that results do not depend on it; threads are as many as then fit and are worth it. */
+static int64_t choose_pass(fbp_trainer *tr, const fbp_config *config, int *n_threads) {
+    int64_t pass = rows_within(tr, config, SPARE_THREADS);
+    if (pass == 0)
+        pass = rows_within(tr, config, 1);
+    *n_threads = 1;
+    if (pass) {
+        fits(tr, config, pass, 1);
+        *n_threads = threads_worth(tr, config->n_threads);
+        while (*n_threads > 1 && !fits(tr, config, pass, *n_threads)) --*n_threads;
+    }
+    return pass;
 }
 
 fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure, fbp_row *rows,
@@ -155,10 +173,12 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
     fbp_status status =
         fbp_net_init(&tr->net, layers, config->n_layers, config->widths, config->acts, config->loss);
     if (status == FBP_OK) {
-        int64_t pass = rows_within(tr, config);
+        int n_threads;
+        int64_t pass = choose_pass(tr, config, &n_threads);
         tr->arena.rows = rows;
         tr->arena.max_rows = max_rows;
-        lay_out(tr, config, pass ? pass : 1);
+        tr->arena.overflow = tr->store.overflow = 0;
+        lay_out(tr, config, pass ? pass : 1, n_threads);
         if (tr->arena.overflow || tr->store.overflow)
             status = FBP_EOVERFLOW;
         else if (pass == 0)
@@ -169,7 +189,7 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
         if (status == FBP_OK)
             status = fbp_arena_alloc(&tr->store, tr->store.cursor);
         if (status == FBP_OK) {
-            lay_out(tr, config, tr->pass);
+            lay_out(tr, config, tr->pass, tr->n_threads);
             status = fbp_pool_new(&tr->pool, tr->n_threads);
         }
     }

@@ -105,9 +105,9 @@ cdef class Data:
                 raise ValueError("the arrays of a CSR X must be contiguous")
         if (indptr.shape[0] != self.n_rows + 1 or X.indptr[0] != 0 or (X.indptr[1:] < X.indptr[:-1]).any()
                 or X.indptr[-1] > min(indices.shape[0], values.shape[0])):
-            raise ValueError("X.indptr of the CSR X does not describe rows of X.indices and X.data")
+            raise ValueError("X is not a valid CSR matrix: X.indptr does not describe rows of X.indices and X.data")
         if indices.shape[0] and (X.indices.min() < 0 or X.indices.max() >= self.n_features):
-            raise ValueError(f"X.indices of the CSR X has columns outside 0..{self.n_features - 1}")
+            raise ValueError(f"X is not a valid CSR matrix: X.indices has columns outside 0..{self.n_features - 1}")
         self.keep += [values, indptr, indices]
         self.c.csr = 1
         self.c.x_dtype = self._float(values, "X.data")

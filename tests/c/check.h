@@ -1,0 +1,194 @@
+/* Shared by the tests of the core: checks that count and print what failed, random numbers, numbers of
+ * either dtype, levels of the machine, and memory between two pages that nobody may touch. A test is a
+ * program of one file linked with the core; it ends with check_report(), 0 when nothing failed. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#define _GNU_SOURCE
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fastbp.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CHECK_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CHECK_SANITIZED 1
+#endif
+#endif
+
+/* Tests ask for memory that nobody has; that is an answer, not an accident. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
+
+enum { CHECK_SHOWN = 25 };
+static atomic_int check_failures;
+
+/* CHECK(condition, format, values...) */
+#define CHECK(condition, ...)                                                    \
+    do {                                                                         \
+        if (!(condition) && atomic_fetch_add(&check_failures, 1) < CHECK_SHOWN) { \
+            printf("%s:%d: not %s: ", __FILE__, __LINE__, #condition);           \
+            printf(__VA_ARGS__);                                                 \
+            printf("\n");                                                        \
+        }                                                                        \
+    } while (0)
+
+static inline int check_report(const char *name) {
+    int failures = atomic_load(&check_failures);
+    if (failures)
+        printf("%s: %d checks failed\n", name, failures);
+    else
+        printf("%s: ok\n", name);
+    return failures != 0;
+}
+
+/* ---- random numbers (splitmix64) ---------------------------------------------------------------- */
+
+static uint64_t random_state = 1;
+
+static inline uint64_t random_bits(void) {
+    uint64_t x = random_state += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static inline int64_t random_below(int64_t n) { return (int64_t)(random_bits() % (uint64_t)n); }
+
+static inline double random_between(double low, double high) {
+    return low + (high - low) * (double)(random_bits() >> 11) * 0x1p-53;
+}
+
+/* ---- numbers of either dtype -------------------------------------------------------------------- */
+
+static inline size_t item_of(fbp_dtype dtype) { return dtype == FBP_F32 ? sizeof(float) : sizeof(double); }
+static inline double epsilon_of(fbp_dtype dtype) { return dtype == FBP_F32 ? FLT_EPSILON : DBL_EPSILON; }
+static inline const char *dtype_name(fbp_dtype dtype) { return dtype == FBP_F32 ? "float" : "double"; }
+
+static inline double get(const void *a, int64_t i, fbp_dtype dtype) {
+    return dtype == FBP_F32 ? (double)((const float *)a)[i] : ((const double *)a)[i];
+}
+static inline void put(void *a, int64_t i, double x, fbp_dtype dtype) {
+    if (dtype == FBP_F32)
+        ((float *)a)[i] = (float)x;
+    else
+        ((double *)a)[i] = x;
+}
+static inline double smallest_normal(fbp_dtype dtype) { return dtype == FBP_F32 ? FLT_MIN : DBL_MIN; }
+static inline double largest(fbp_dtype dtype) { return dtype == FBP_F32 ? FLT_MAX : DBL_MAX; }
+static inline double rounded(double x, fbp_dtype dtype) { return dtype == FBP_F32 ? (double)(float)x : x; }
+
+static inline void fill(void *a, int64_t count, double x, fbp_dtype dtype) {
+    for (int64_t i = 0; i < count; i++) put(a, i, x, dtype);
+}
+static inline void fill_random(void *a, int64_t count, double low, double high, fbp_dtype dtype) {
+    for (int64_t i = 0; i < count; i++) put(a, i, random_between(low, high), dtype);
+}
+
+/* The same kind of number: both finite, both NaN, or the same infinity. */
+static inline int same_kind(double a, double b) {
+    return isnan(a) ? isnan(b) : isinf(a) ? a == b : isfinite(b);
+}
+
+/* The same numbers to the bit; which NaN a NaN is may differ. */
+static inline int same_bits(const void *a, const void *b, int64_t count, fbp_dtype dtype) {
+    size_t item = item_of(dtype);
+    for (int64_t i = 0; i < count; i++)
+        if (memcmp((const char *)a + (size_t)i * item, (const char *)b + (size_t)i * item, item) &&
+            !(isnan(get(a, i, dtype)) && isnan(get(b, i, dtype))))
+            return 0;
+    return 1;
+}
+
+/* Sizes around the widths of vectors, and where blocks of 64 end. */
+static const int CHECK_SIZES[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  13, 15, 16,
+                                  17, 27, 31, 32, 33, 47, 49, 63, 64, 65, 67, 130};
+enum { CHECK_N_SIZES = sizeof CHECK_SIZES / sizeof *CHECK_SIZES, CHECK_LARGEST = 130 };
+
+/* ---- levels: run a test with every kernel table of the machine ------------------------------------ */
+
+static inline void use_level(const char *const *names, int level, const char *always) {
+    char list[128] = "";
+    if (always)
+        snprintf(list, sizeof list, "%s", always);
+    for (int i = 0; i < level; i++) {
+        size_t length = strlen(list);
+        snprintf(list + length, sizeof list - length, ",%s", names[i]);
+    }
+    setenv("FASTBP_DISABLE_CPU", list, 1);
+}
+
+/* Calls test(dtype, its kernels) for both dtypes at every level that the environment leaves. */
+static inline void at_every_level(void (*test)(fbp_dtype dtype, const fbp_kernels *kernels)) {
+    const char *names[4], *given = getenv("FASTBP_DISABLE_CPU");
+    char *always = given ? strdup(given) : NULL;
+    int n = fbp_cpu_levels(names);
+    for (int level = 0; level < n; level++) {
+        use_level(names, level, always);
+        for (fbp_dtype dtype = FBP_F32; dtype <= FBP_F64; dtype++) {
+            const fbp_kernels *kernels = fbp_kernels_of(dtype);
+            CHECK(strcmp(kernels->isa, names[level]) == 0, "%s instead of %s", kernels->isa, names[level]);
+            test(dtype, kernels);
+        }
+    }
+    if (always)
+        setenv("FASTBP_DISABLE_CPU", always, 1);
+    else
+        unsetenv("FASTBP_DISABLE_CPU");
+    free(always);
+}
+
+/* ---- memory between two forbidden pages ----------------------------------------------------------- */
+
+typedef struct {
+    char *low, *high; /* low..high may be touched */
+} guarded;
+
+static inline guarded guarded_new(size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (bytes + page - 1) / page * page;
+    char *block = mmap(NULL, size + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED || mprotect(block + page, size, PROT_READ | PROT_WRITE)) {
+        printf("no memory for a test\n");
+        exit(1);
+    }
+    return (guarded){block + page, block + page + size};
+}
+
+static inline void guarded_free(guarded g) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    munmap(g.low - page, (size_t)(g.high - g.low) + 2 * page);
+}
+
+/* count items that end where the forbidden page begins, all NaN */
+static inline void *at_end(guarded g, int64_t count, fbp_dtype dtype) {
+    size_t bytes = (size_t)count * item_of(dtype);
+    if (bytes > (size_t)(g.high - g.low)) {
+        printf("a guarded block is too small for a test\n");
+        exit(1);
+    }
+    return memset(g.high - bytes, 0xff, bytes);
+}
+
+/* count items that begin `skip` items behind the forbidden page, all NaN */
+static inline void *at_start(guarded g, int64_t count, int skip, fbp_dtype dtype) {
+    size_t bytes = (size_t)(count + skip) * item_of(dtype);
+    if (bytes > (size_t)(g.high - g.low)) {
+        printf("a guarded block is too small for a test\n");
+        exit(1);
+    }
+    memset(g.low, 0xff, bytes);
+    return g.low + (size_t)skip * item_of(dtype);
+}
+
+#endif

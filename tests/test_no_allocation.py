@@ -1,0 +1,122 @@
+"""No allocation in a step: calls for memory are counted in the whole process, all its threads."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from c_programs import C, finish, start
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or sys.maxsize < 2**32,
+    reason="the counter stands in for the functions of glibc on a machine of 64 bits",
+)
+
+COUNT = """
+import ctypes, gc, json, os, sys, warnings
+import numpy as np
+from scipy import sparse
+
+import fastbp
+from conftest import make_params
+from fastbp import _core
+from fastbp._threads import single_threaded_blas
+
+warnings.simplefilter("ignore")
+library = ctypes.CDLL(None)
+library.count_alloc_stop.restype = ctypes.c_long
+gc.disable()
+SIZES, BATCH, STEPS = (32, 128, 128, 5), 64, (1000, 2000, 1000, 2000)
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(64_000, 32)).astype("float32"), rng.integers(0, 5, 64_000)
+X_csr = sparse.csr_matrix(np.where(rng.random(X.shape) < 0.1, X, 0))
+
+
+def calls(work):
+    library.count_alloc_start()
+    work()
+    return library.count_alloc_stop()
+
+
+def epochs(n_threads, X, n_steps):
+    sparse_rows = sparse.issparse(X)
+    trainer = _core.Trainer(
+        SIZES, ("relu", "tanh"), "log_loss", "float32", BATCH, "adam", n_threads,
+        sparse=sparse_rows,
+    )
+    assert trainer.n_threads == n_threads
+    data = _core.Data(X, y.astype(np.int32))
+    params = make_params(SIZES, rng, "float32")
+    state = (np.zeros_like(params), np.zeros_like(params))
+
+    def epoch(steps):
+        order, made = rng.integers(0, len(y), steps * BATCH - 7), []
+        count = calls(lambda: made.append(trainer.train_epoch(
+            params, state, data, order, BATCH, alpha=1e-4, learning_rate=1e-3
+        )))
+        assert made[0][1] == steps and made[0][2]
+        return count
+
+    with single_threaded_blas():
+        epoch(10)
+        return [epoch(steps) for steps in n_steps]
+
+
+def fits(n_threads, X, n_steps):
+    def fit(steps):
+        est = fastbp.MLPClassifier(
+            SIZES[1:-1], batch_size=len(y) // steps, max_iter=1, n_threads=n_threads, random_state=0
+        )
+        count = calls(lambda: est.fit(X, y))
+        assert est._optimizer.t == steps and est.memory_plan_.n_threads == n_threads
+        return count
+
+    fit(n_steps[0])
+    return [fit(steps) for steps in n_steps]
+
+
+assert calls(lambda: bytearray(1 << 20)) >= 1, "nothing is counted"
+found = {}
+for dense in ("packed", "blas"):
+    os.environ["FASTBP_DENSE"] = dense
+    for n_threads in (1, 2):
+        found[f"{dense} {n_threads} rows"] = epochs(n_threads, X, STEPS)
+        found[f"{dense} {n_threads} csr"] = epochs(n_threads, X_csr, STEPS)
+        found[f"{dense} {n_threads} fit"] = fits(n_threads, X, STEPS)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory):
+    """Calls during 1,000, 2,000, 1,000 and 2,000 steps, for everything that is counted."""
+    library = tmp_path_factory.mktemp("count") / "count_alloc.so"
+    finish(start("-O2", "-shared", "-fPIC", C / "count_alloc.c", "-o", library, "-ldl"))
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("X", ["rows", "csr"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("dense", ["packed", "blas"])
+def test_more_steps_allocate_no_more(counts, dense, n_threads, X):
+    found = counts[f"{dense} {n_threads} {X}"]
+    assert len(set(found)) == 1 and found[0] < 20
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("dense", ["packed", "blas"])
+def test_a_fit_of_more_steps_allocates_no_more(counts, dense, n_threads):
+    found = counts[f"{dense} {n_threads} fit"]
+    assert max(found) - min(found) <= 5, "beyond what Python itself does now and then"
