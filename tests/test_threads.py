@@ -162,18 +162,24 @@ def test_one_estimator_predicts_in_many_python_threads():
     assert run_at_once(tasks) == [[bits] * 20 for bits in expected]
 
 
-def run_script(script, *arguments, timeout=120, **environment):
-    """Standard output of Python code that runs in a process of its own, from this folder."""
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+def run_script(script, timeout=60, **environment):
+    """Run Python code in a process of its own, from this folder; no child of it stays behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         cwd=HERE,
-        timeout=timeout,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    try:
+        out, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, _ = process.communicate()
+        pytest.fail(f"hangs after\n{out}")
+    assert process.returncode == 0, out
 
 
 JOBLIB = """

@@ -61,6 +61,17 @@ def _cores():
     return joblib.cpu_count()
 
 
+# A fork waits until no other Python thread is changing BLAS, or the child would inherit the locks
+# of ours and of BLAS with nobody to open them. In the child of a fork during a fit, BLAS stays at
+# one thread.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_blas_lock.acquire,
+        after_in_parent=_blas_lock.release,
+        after_in_child=_blas_lock.release,
+    )
+
+
 @contextmanager
 def single_threaded_blas():
     """Keep every BLAS in the process at one thread while the ``with`` block runs.

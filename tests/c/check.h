@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <float.h>
 #include <math.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,6 +52,18 @@ static inline int check_report(const char *name) {
     else
         printf("%s: ok\n", name);
     return failures != 0;
+}
+
+/* What is being tested, told when a forbidden page is touched. */
+static char check_where[128];
+
+static inline void check_fault(int number) {
+    (void)number;
+    const char text[] = "a forbidden page was touched: ";
+    if (write(1, text, sizeof text - 1) < 0 || write(1, check_where, strlen(check_where)) < 0 ||
+        write(1, "\n", 1) < 0)
+        _exit(4);
+    _exit(3);
 }
 
 /* ---- random numbers (splitmix64) ---------------------------------------------------------------- */
@@ -138,6 +151,7 @@ static inline void at_every_level(void (*test)(fbp_dtype dtype, const fbp_kernel
         use_level(names, level, always);
         for (fbp_dtype dtype = FBP_F32; dtype <= FBP_F64; dtype++) {
             const fbp_kernels *kernels = fbp_kernels_of(dtype);
+            snprintf(check_where, sizeof check_where, "%s %s", kernels->isa, dtype_name(dtype));
             CHECK(strcmp(kernels->isa, names[level]) == 0, "%s instead of %s", kernels->isa, names[level]);
             test(dtype, kernels);
         }
@@ -162,6 +176,10 @@ static inline guarded guarded_new(size_t bytes) {
         printf("no memory for a test\n");
         exit(1);
     }
+#ifndef CHECK_SANITIZED
+    signal(SIGSEGV, check_fault);
+    signal(SIGBUS, check_fault);
+#endif
     return (guarded){block + page, block + page + size};
 }
 

@@ -379,6 +379,7 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
         .exact_b = doubles(out),
         .exact_dz = doubles(n * out),
     };
+    snprintf(check_where, sizeof check_where, "%s", name_of(&p));
     int where = special ? (int)random_below(4) : -1, overflow = 0;
     p.z_in = operand(Z_IN, n * in, dtype);
     p.W = operand(W, (int64_t)in * out, dtype);
