@@ -224,7 +224,7 @@ def works_in_a_child():
     found = [fit_digest(2)]  # BLAS, too, may start its threads anew
     most, left = most_new_threads(lambda: found.append(fit_digest(2)))
     same = (est.predict_proba(X[:5]) == few).all() and (est.predict_proba(X) == many).all()
-    assert found == [alone] * 2 and most == 1 and left == 0 and same, (found, most, left, same)
+    assert found == [alone] * 2 and most <= 1 and left == 0 and same, (found, most, left, same)
     assert blas_threads() == blas_before, blas_threads()
 
 
@@ -298,7 +298,7 @@ def test_a_forked_child_fits_like_its_parent(dense):
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 def test_a_fit_starts_its_team_and_no_more(n_threads):
     X, y = classification()
-    est = classifier(n_threads, max_iter=30)
+    est = classifier(n_threads, max_iter=100)
     assert most_new_threads(lambda: est.fit(X, y)) == (n_threads - 1, 0)
     assert est.memory_plan_.n_threads == n_threads
     most, left = most_new_threads(lambda: [est.predict_proba(X) for _ in range(5)])
@@ -424,7 +424,7 @@ def test_a_fit_uses_as_many_threads_as_it_may(asked, environment, expected, monk
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     X, y = classification()
-    est = classifier(asked, max_iter=20)
+    est = classifier(asked, max_iter=80)
     assert most_new_threads(lambda: est.fit(X, y)) == (expected - 1, 0)
     assert est.memory_plan_.n_threads == expected
 
