@@ -258,10 +258,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 assert fit_digest(2) == alone, "in the parent after the children"
 
 
-# Other Python threads of the parent are in the middle of a fit, or about to begin one. Not with
-# BLAS: OpenBLAS stops its threads before a fork and does not survive a call that is under way.
-if os.environ["FASTBP_DENSE"] == "blas":
-    sys.exit()
+# Other Python threads of the parent are in the middle of a fit, or about to begin one.
 stop = False
 
 
@@ -346,20 +343,31 @@ def test_teams_of_several_trainers_are_their_own():
 
 @pytest.fixture
 def two_blas_threads():
-    """Threads of BLAS where it has several. They are not set here: OpenBLAS 0.3.31 does not let
-    another Python thread lower what this one has set.
-    """
-    if min(blas_threads().values()) < 2:
-        pytest.skip("BLAS has one thread")
-    return blas_threads()
+    """BLAS as on a machine with two cores; what it had before comes back afterwards."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(2, user_api="blas"):
+        if 2 not in blas_threads().values():
+            pytest.skip("BLAS has one thread")
+        yield blas_threads()
 
 
 def test_blas_has_one_thread_during_a_fit(two_blas_threads):
     X, y = classification()
     with Watch(blas_threads) as watch:
-        classifier(2, max_iter=200).fit(X, y)
+        classifier(2, max_iter=100).fit(X, y)
     assert {name: 1 for name in two_blas_threads} in watch.seen
     assert blas_threads() == two_blas_threads
+
+
+def test_blas_has_one_thread_during_a_fit_in_any_python_thread(two_blas_threads):
+    X, y = classification()
+    classifier(2).fit(X, y)
+    for _ in range(2):
+        with Watch(blas_threads) as watch:
+            run_at_once([lambda: classifier(2, max_iter=100).fit(X, y)])
+        assert {name: 1 for name in two_blas_threads} in watch.seen
+        assert blas_threads() == two_blas_threads
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
@@ -378,14 +386,18 @@ def test_blas_is_restored_after_a_fit_that_fails(two_blas_threads):
     assert blas_threads() == two_blas_threads
 
 
-def test_blas_is_restored_when_the_last_of_several_users_leaves(two_blas_threads):
-    first, second = single_threaded_blas(), single_threaded_blas()
-    first.__enter__()
-    second.__enter__()
-    assert set(blas_threads().values()) == {1}
-    first.__exit__(None, None, None)
-    assert set(blas_threads().values()) == {1}
-    second.__exit__(None, None, None)
+def test_blas_is_restored_when_the_last_of_several_fits_ends(two_blas_threads):
+    X, y = classification()
+    after_the_short_one = []
+    long_fit = threading.Thread(target=classifier(1, max_iter=400).fit, args=(X, y))
+    long_fit.start()
+    while set(blas_threads().values()) != {1} and long_fit.is_alive():
+        time.sleep(0.001)
+    classifier(2).fit(X, y)
+    after_the_short_one = blas_threads()
+    assert long_fit.is_alive(), "the long fit was too short"
+    assert set(after_the_short_one.values()) == {1}
+    long_fit.join()
     assert blas_threads() == two_blas_threads
 
 

@@ -61,15 +61,30 @@ def _cores():
     return joblib.cpu_count()
 
 
+def _forget_fits_of_the_parent():
+    # Their threads are not in the child. The limit that they set is; the next fit lifts it.
+    global _blas_users
+    _blas_users = 0
+    _blas_lock.release()
+
+
 # A fork waits until no other Python thread is changing BLAS, or the child would inherit the locks
-# of ours and of BLAS with nobody to open them. In the child of a fork during a fit, BLAS stays at
-# one thread.
+# of ours and of BLAS with nobody to open them.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_blas_lock.acquire,
         after_in_parent=_blas_lock.release,
-        after_in_child=_blas_lock.release,
+        after_in_child=_forget_fits_of_the_parent,
     )
+
+
+def _take_control():
+    # threadpoolctl 3.8 lets the first Python thread that sets a limit of OpenBLAS set limits, and
+    # silently ignores all others.
+    for library in _blas_controller.lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
 
 
 @contextmanager
@@ -86,7 +101,9 @@ def single_threaded_blas():
                 from threadpoolctl import ThreadpoolController
 
                 _blas_controller = ThreadpoolController().select(user_api="blas")
-            _blas_limit = _blas_controller.limit(limits=1)
+            if _blas_limit is None:
+                _take_control()
+                _blas_limit = _blas_controller.limit(limits=1)
         _blas_users += 1
     try:
         yield
@@ -94,5 +111,7 @@ def single_threaded_blas():
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0:
+                _take_control()
                 _blas_limit.restore_original_limits()
+                _take_control()
                 _blas_limit = None
