@@ -57,9 +57,9 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
 
 static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
-                       int64_t n) {
+                       int64_t n, void *scratch) {
     void *to = at(dz_in, r0 * layer->in, be);
-    (void)n;
+    (void)n, (void)scratch;
     gemm(be, 'N', 'T', (int)(r1 - r0), layer->in, layer->out, at(dz, r0 * layer->out, be), layer->out, W,
          layer->out, 0, to, layer->in);
     be->kernels->derive[act_in](to, layer->in, at(z_in, r0 * layer->in, be), layer->in, r1 - r0, layer->in);

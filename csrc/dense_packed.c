@@ -3,26 +3,37 @@
  * gradient as it stands, and the left factor of the input gradient with rows a constant distance apart.
  * z stays row-major; f is applied while a few rows (forward) or columns (weight gradient) of it are filled
  * into a buffer that the L1 cache holds, so a = f(z) never exists as a matrix. */
+#include <string.h>
+
 #include "fastbp.h"
 
 enum {
-    K_BLOCK = 384,         /* summed at once in forward and input gradient: 14 rows of it fit the L1 cache */
-    K_BLOCK_GRAD = 384,    /* the same for the weight gradient, whose panel is read from the L2 cache */
+    K_BLOCK = 256,         /* summed at once: MR rows or a strip of it and a panel fit the L1 cache */
     SMALL_BYTES = 1 << 15, /* of a W that stays in the L1 cache while rows pass by, however its rows lie */
-    BLOCK_BYTES = 3 << 18  /* of the right factor, kept in the L2 cache while rows pass by */
+    NEAR_BYTES = 1 << 18,  /* of the operands of a product that need no prefetching */
+    BLOCK_BYTES = 1
+        << 19,       /* of the right factor, kept in the L2 cache while rows pass by, the next beside it */
+    STRIPS = 9,      /* of the weight gradient that pass by a block of dz together */
+    ROWS_AT_ONCE = 8 /* of z that are cut into strips together: their lines stay in the L1 cache */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* the k-th of the equal blocks that count is cut into, none longer than `most`, each a multiple of `unit` */
+/* the k-th of the equal blocks that count is cut into, none longer than `most`, each a multiple of
+ * `unit`, a power of two */
 static int64_t block_of(int64_t count, int64_t most, int64_t unit) {
+    if (count <= most)
+        return (count + unit - 1) & -unit;
     return ceil_div(ceil_div(count, ceil_div(count, most)), unit) * unit;
 }
 
 static char *at(const void *base, int64_t index, const fbp_backend *be) {
     return (char *)base + index * (int64_t)be->item;
 }
+
+/* cache lines of a row of a panel */
+static int line_of(const fbp_backend *be) { return be->kernels->nr * (int)be->item / (int)FBP_ALIGN; }
 
 static size_t panels_size(const fbp_backend *be, int64_t rows, int cols, int *overflow) {
     int nr = be->kernels->nr;
@@ -50,14 +61,29 @@ static size_t dz_size(const fbp_backend *be, int64_t n, int width, int *overflow
     return panels_size(be, n, width, overflow);
 }
 
-/* a strip of K_BLOCK_GRAD rows (a last, shorter pass may use all of them), or MR rows of K_BLOCK columns */
+/* Columns of a right factor whose blocks of k rows are within BLOCK_BYTES, in whole panels. */
+static int64_t block_columns(const fbp_backend *be, int64_t k) {
+    int64_t nr = be->kernels->nr, panels = BLOCK_BYTES / (k * nr * (int64_t)be->item);
+    return (panels < 1 ? 1 : panels) * nr;
+}
+
+/* Strips of the weight gradient that are filled together: with several blocks of columns they are used again. */
+static int64_t strips_together(const fbp_backend *be, const fbp_layer *layer, int64_t k) {
+    return k * layer->out * (int64_t)be->item > BLOCK_BYTES && layer->out > block_columns(be, k) ? STRIPS : 1;
+}
+
+/* MR rows of K_BLOCK columns of z or dz, or the strips of the weight gradient. A pass of fewer rows has shorter
+ * blocks, so more columns in each and fewer strips; never more than min(n, K_BLOCK) rows of them. */
 static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_t tile, int64_t n,
                            int *overflow) {
-    const fbp_kernels *k = be->kernels;
+    const fbp_kernels *kern = be->kernels;
+    int64_t forward = block_of(layer->in, K_BLOCK, kern->nr),
+            backward = block_of(layer->out, K_BLOCK, kern->nr);
+    int64_t k = min64(n, K_BLOCK);
     (void)tile;
-    size_t rows = fbp_size(k->mr, block_of(layer->in, K_BLOCK, k->nr), be->item, overflow);
-    size_t strip = fbp_size(min64(n, K_BLOCK_GRAD), k->aw, be->item, overflow);
-    return rows > strip ? rows : strip;
+    size_t rows = fbp_size(kern->mr, forward > backward ? forward : backward, be->item, overflow);
+    size_t strips = fbp_size(strips_together(be, layer, k) * kern->aw, k, be->item, overflow);
+    return rows > strips ? rows : strips;
 }
 
 static void pack(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1) {
@@ -67,34 +93,76 @@ static void pack(const fbp_backend *be, const fbp_layer *layer, const void *W, i
         be->kernels->pack_transposed(layer->packed_T, W, layer->out, i0, i1);
 }
 
-/* columns of the right factor that keep a block of k rows within BLOCK_BYTES, in whole panels */
-static int64_t columns_of(const fbp_backend *be, int64_t k_block) {
-    int64_t nr = be->kernels->nr, panels = BLOCK_BYTES / (k_block * nr * (int64_t)be->item);
-    return (panels < 1 ? 1 : panels) * nr;
+/* The right factor of a product: panels (p, rows, NR), taken in blocks of k rows by `columns`. While the s-th of
+ * `strips` strips of the left factor multiplies a panel of one block, it prefetches a share of the same panel of
+ * the next block, so that all blocks but the first are read from the L2 cache. */
+typedef struct {
+    const void *panels;
+    int64_t rows, cols, k, columns, strips;
+} factor;
+
+static factor factor_of(const fbp_backend *be, const void *panels, int64_t rows, int64_t cols, int64_t unit,
+                        int64_t strips) {
+    int64_t k = block_of(rows, K_BLOCK, unit), whole = k * (cols + be->kernels->nr) * (int64_t)be->item;
+    return (factor){panels, rows, cols, k, whole <= BLOCK_BYTES ? cols : block_columns(be, k), strips};
+}
+
+static const void *panel_of(const fbp_backend *be, const factor *f, int64_t j, int64_t k0) {
+    return at(f->panels, j * f->rows + k0 * be->kernels->nr, be);
+}
+
+/* Beside strip s: its share of panel j of the next block, that of row k0; or what is at hand, if none follows. */
+static fbp_ahead next_block(const fbp_backend *be, const factor *f, int64_t j, int64_t k0, int64_t s,
+                            const void *at_hand) {
+    fbp_ahead ahead = {.block = at_hand};
+    if (f->panels && j < f->cols && k0 < f->rows) {
+        ahead.step = ceil_div(be->kernels->nr * (int64_t)be->item, f->strips);
+        ahead.block = (const char *)panel_of(be, f, j, k0) + s * f->k * ahead.step;
+    }
+    return ahead;
+}
+
+static void next_lines(fbp_ahead *ahead, const void *line, int64_t stride, int64_t lines) {
+    ahead->line = line;
+    ahead->stride = stride;
+    ahead->lines = (int)lines;
+}
+
+/* Is the whole product of n rows within reach of the L2 cache, so that looking ahead is in vain? */
+static int is_near(const fbp_backend *be, const fbp_layer *layer, int64_t n) {
+    int64_t in = layer->in, out = layer->out;
+    return (in * out + n * (in + out)) * (int64_t)be->item <= NEAR_BYTES;
 }
 
 static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
                     const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
-    int64_t k_block = block_of(in, K_BLOCK, nr), columns = columns_of(be, k_block);
-    int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
     if (out == 1) {
         kern->single_forward[act_in](at(z, r0, be), at(z_in, r0 * in, be), W, b, r1 - r0, in);
         return;
     }
-    for (int64_t c0 = 0; c0 < out; c0 += columns) {
-        int64_t c1 = min64(c0 + columns, out);
-        for (int64_t k0 = 0; k0 < in; k0 += k_block) {
-            int64_t k = min64(k_block, in - k0);
-            for (int64_t r = r0; r < r1; r += strip) {
+    int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
+    int near = is_near(be, layer, r1 - r0);
+    factor f = factor_of(be, layer->packed, in, out, nr, ceil_div(r1 - r0, strip));
+    for (int64_t c0 = 0; c0 < out; c0 += f.columns) {
+        int64_t c1 = min64(c0 + f.columns, out);
+        for (int64_t k0 = 0; k0 < in; k0 += f.k) {
+            int64_t k = min64(f.k, in - k0);
+            int64_t next_k = k0 + k < in ? k0 + k : 0, next_j = next_k ? 0 : f.columns;
+            for (int64_t r = r0, s = 0; r < r1; r += strip, s++) {
                 int m = (int)min64(strip, r1 - r);
                 kern->fill_panels[act_in](scratch, at(z_in, r * in + k0, be), in, m, (int)k);
-                for (int64_t j = c0; j < c1; j += nr) {
-                    const void *right =
-                        layer->packed ? at(layer->packed, j * in + k0 * nr, be) : at(W, k0 * out + j, be);
-                    kern->tile_panels(m, (int)min64(nr, out - j), k, scratch, kern->mr * nr, right, ldb,
-                                      at(z, r * out + j, be), out, at(b, j, be), k0 > 0);
+                for (int64_t j = c0, next = r + strip; j < c1; j += nr, next++) {
+                    fbp_ahead ahead;
+                    if (!near)
+                        ahead = next_block(be, &f, j + next_j, next_k, s, scratch);
+                    if (!near && next < r1) /* a row of the next strip beside each panel */
+                        next_lines(&ahead, at(z_in, next * in + k0, be), FBP_ALIGN, line_of(be));
+                    kern->tile_panels(m, (int)min64(nr, out - j), k, scratch, kern->mr * nr,
+                                      f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
+                                      at(z, r * out + j, be), out, at(b, j, be), k0 > 0,
+                                      near ? NULL : &ahead);
                 }
             }
         }
@@ -108,27 +176,61 @@ static void take_dz(const fbp_backend *be, const fbp_layer *layer, void *dz, con
 
 static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
-                       int64_t n) {
+                       int64_t n, void *scratch) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
-    int64_t k_block = block_of(out, K_BLOCK, nr), columns = columns_of(be, k_block);
     int64_t strip = block_of(r1 - r0, kern->mr, 1);
+    int near = is_near(be, layer, r1 - r0);
+    factor f = factor_of(be, layer->packed_T, out, in, nr, ceil_div(r1 - r0, strip));
+    size_t row_bytes = (size_t)nr * be->item;
     (void)W;
-    for (int64_t c0 = 0; c0 < in; c0 += columns) {
-        int64_t c1 = min64(c0 + columns, in);
-        for (int64_t k0 = 0; k0 < out; k0 += k_block) {
-            int64_t k = min64(k_block, out - k0);
+    for (int64_t c0 = 0; c0 < in; c0 += f.columns) {
+        int64_t c1 = min64(c0 + f.columns, in);
+        for (int64_t k0 = 0; k0 < out; k0 += f.k) {
+            int64_t k = min64(f.k, out - k0);
             int last = k0 + k == out;
-            for (int64_t r = r0; r < r1; r += strip) {
+            int64_t next_k = last ? 0 : k0 + k, next_j = last ? f.columns : 0;
+            for (int64_t r = r0, s = 0; r < r1; r += strip, s++) {
                 int m = (int)min64(strip, r1 - r);
-                for (int64_t j = c0; j < c1; j += nr) {
+                const void *left = at(dz, k0 * n + r * nr, be);
+                int64_t jump = n * nr;
+                if (!near) { /* panels a power of two apart would evict each other */
+                    for (int64_t q = 0; q < k; q += nr)
+                        memcpy(at(scratch, q * kern->mr, be), at(left, q * n, be), (size_t)m * row_bytes);
+                    left = scratch;
+                    jump = kern->mr * nr;
+                }
+                for (int64_t j = c0, next = k0; j < c1; j += nr, next += nr) {
                     void *c = at(dz_in, j * n + r * nr, be); /* whole panels: the padding is written too */
-                    kern->tile_panels(m, nr, k, at(dz, k0 * n + r * nr, be), n * nr,
-                                      at(layer->packed_T, j * out + k0 * nr, be), nr, c, nr, NULL, k0 > 0);
+                    const char *z = at(z_in, r * in + j, be);
+                    fbp_ahead ahead;
+                    if (!near)
+                        ahead = next_block(be, &f, j + next_j, next_k, s, left);
+                    if (!near && next < k0 + k && r + strip < r1) /* a panel of the next strip beside each */
+                        next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be), FBP_ALIGN,
+                                   ceil_div(m * line_of(be) * nr, k));
+                    kern->tile_panels(m, nr, k, left, jump, panel_of(be, &f, j, k0), nr, c, nr, NULL, k0 > 0,
+                                      near ? NULL : &ahead);
                     if (last && act_in != FBP_ACT_identity)
-                        kern->derive[act_in](c, nr, at(z_in, r * in + j, be), in, m, (int)min64(nr, in - j));
+                        kern->derive[act_in](c, nr, z, in, m, (int)min64(nr, in - j));
                 }
             }
+        }
+    }
+}
+
+/* strips (s, k, AW) = f(z_in)[k0 .. k0+k, i0 .. i1], `strip` columns in each */
+static void fill_strips(const fbp_backend *be, void *strips, const void *z_in, fbp_activation act_in, int in,
+                        int64_t i0, int64_t i1, int64_t strip, int64_t k0, int64_t k) {
+    const fbp_kernels *kern = be->kernels;
+    int64_t at_once = i1 - i0 > strip ? ROWS_AT_ONCE : k;
+    for (int64_t r = 0; r < k; r += at_once) {
+        const char *z = at(z_in, (k0 + r) * in, be);
+        int64_t rows = min64(at_once, k - r);
+        for (int64_t i = i0, s = 0; i < i1; i += strip, s++) {
+            int whole = i + kern->aw <= in; /* what lies beyond the strip is read and not used */
+            kern->fill_strip[act_in](at(strips, (s * k + r) * kern->aw, be), at(z, i, be), in, rows,
+                                     whole ? kern->aw : (int)min64(strip, i1 - i));
         }
     }
 }
@@ -138,23 +240,44 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                         void *scratch) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
-    int64_t k_block = block_of(n, K_BLOCK_GRAD, 1), columns = columns_of(be, k_block);
-    int strip = (int)block_of(i1 - i0, kern->mr, 1);
     if (out == 1) {
         kern->single_grad[act_in](dW, dz, nr, at(z_in, i0, be), in, n, i1 - i0, accumulate);
         return;
     }
-    for (int64_t c0 = 0; c0 < out; c0 += columns) {
-        int64_t c1 = min64(c0 + columns, out);
-        for (int64_t k0 = 0; k0 < n; k0 += k_block) {
-            int64_t k = min64(k_block, n - k0);
-            for (int i = i0; i < i1; i += strip) {
-                int m = (int)min64(strip, i1 - i);
-                int whole = i + kern->aw <= in; /* what lies beyond m is read and not used */
-                kern->fill_strip[act_in](scratch, at(z_in, k0 * in + i, be), in, k, whole ? kern->aw : m);
-                for (int64_t j = c0; j < c1; j += nr)
-                    kern->tile_strip(m, (int)min64(nr, out - j), k, scratch, at(dz, j * n + k0 * nr, be), nr,
-                                     at(dW, (int64_t)(i - i0) * out + j, be), out, accumulate || k0 > 0);
+    int64_t strip = block_of(i1 - i0, kern->mr, 1);
+    int near = is_near(be, layer, n);
+    factor f = factor_of(be, dz, n, out, 1, ceil_div(i1 - i0, strip));
+    int in_place = near && act_in == FBP_ACT_identity;
+    int64_t lda = in_place ? in : kern->aw;
+    int64_t together = strips_together(be, layer, f.k), group = together * strip;
+    if (together > 1)
+        f.strips = together;
+    for (int64_t k0 = 0; k0 < n; k0 += f.k) {
+        int64_t k = min64(f.k, n - k0);
+        for (int64_t g0 = i0, turn = 0; g0 < i1; g0 += group) {
+            int64_t g1 = min64(g0 + group, i1);
+            if (!in_place)
+                fill_strips(be, scratch, z_in, act_in, in, g0, g1, strip, k0, k);
+            for (int64_t c0 = 0; c0 < out; c0 += f.columns) {
+                int64_t c1 = min64(c0 + f.columns, out), next_j = c1 < out ? f.columns : -c0;
+                int64_t next_k = c1 < out || (together > 1 && g1 < i1) ? k0 : k0 + k;
+                int64_t rows = near ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
+                for (int64_t i = g0, s = 0; i < g1; i += strip, s++, turn++) {
+                    int m = (int)min64(strip, i1 - i);
+                    const void *left =
+                        in_place ? at(z_in, k0 * in + i, be) : at(scratch, s * k * kern->aw, be);
+                    for (int64_t j = c0, r = k0; j < c1; j += nr, r += rows) {
+                        fbp_ahead ahead;
+                        if (!near)
+                            ahead = next_block(be, &f, j + next_j, next_k, together > 1 ? s : turn, left);
+                        if (!near && together == 1 && i + strip < i1) /* rows of the next strip: their ends */
+                            next_lines(&ahead, at(z_in, r * in + i + strip + kern->aw - 1, be),
+                                       in * (int64_t)be->item, ceil_div(rows * nr, k));
+                        kern->tile_strip(m, (int)min64(nr, out - j), k, left, lda, panel_of(be, &f, j, k0),
+                                         nr, at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
+                                         near ? NULL : &ahead);
+                    }
+                }
             }
         }
     }

@@ -121,6 +121,15 @@ static inline int64_t fbp_row_of(const fbp_rows *r, int64_t i) {
     return r->order ? r->order[r->first + i] : r->first + i;
 }
 
+/* What a tile of a product prefetches into the L2 cache for the tiles that follow. */
+typedef struct {
+    const char *block; /* a share of the next block, `step` bytes for each k */
+    int64_t step;
+    const char *line;  /* so many lines for every NR of its k, `stride` bytes apart */
+    int64_t stride;
+    int lines;
+} fbp_ahead;
+
 typedef struct {
     const char *isa;
     /* x(n,width) = the tile's rows of X, converted */
@@ -148,9 +157,9 @@ typedef struct {
     /* What dense_packed.c is made of; see packed_template.h for panels and strips. */
     int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
     void (*tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b, int64_t ldb,
-                        void *c, int64_t ldc, const void *bias, int accumulate);
-    void (*tile_strip)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
-                       int64_t ldc, int accumulate);
+                        void *c, int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead);
+    void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb,
+                       void *c, int64_t ldc, int accumulate, const fbp_ahead *ahead);
     void (*fill_panels[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
     void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
     void (*single_forward[FBP_N_ACT])(void *z, const void *z_in, const void *W, const void *b, int64_t n,
@@ -225,7 +234,7 @@ typedef struct fbp_dense {
     /* dz_in(n,in) = (dz(n,out) W^T) * f_in'(z_in) */
     void (*input_grad)(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
-                       int64_t n);
+                       int64_t n, void *scratch);
     /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0 */
     void (*weight_grad)(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
@@ -293,7 +302,7 @@ double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *t
                     int64_t r0, int64_t r1);
 /* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */
 void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
-                        int l, int64_t r0, int64_t r1);
+                        int l, int64_t r0, int64_t r1, void *scratch);
 /* Rows i0..i1 of dW of layer l, and columns j0..j1 of db, from all rows of the pass. */
 void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
                          int i0, int i1, int accumulate, void *scratch);

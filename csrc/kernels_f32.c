@@ -41,6 +41,9 @@
 #undef VEC_RCP
 #undef VEC_CLAMP
 #define VEC_LOAD_PART(from, cols) (FN(vec)) _mm512_maskz_loadu_ps(FBP_MASK(cols), from)
+#define VEC_LOAD_OR(other, from, cols) (FN(vec)) _mm512_mask_loadu_ps(_mm512_set1_ps(other), FBP_MASK(cols), from)
+#define VEC_MAX_OF(v) _mm512_reduce_max_ps((__m512)(v))
+#define VEC_SUM_OF(v) _mm512_reduce_add_ps((__m512)(v))
 #define VEC_STORE_PART(to, v, cols) _mm512_mask_storeu_ps(to, FBP_MASK(cols), (__m512)(v))
 #define VEC_RSQRT(x) (FN(vec)) _mm512_rsqrt14_ps((__m512)(x))
 #define VEC_RCP(x) (FN(vec)) _mm512_rcp14_ps((__m512)(x))

@@ -33,6 +33,9 @@
 #define VBYTES 64
 #include "target_avx512.h"
 #define VEC_LOAD_PART(from, cols) (FN(vec)) _mm512_maskz_loadu_pd(FBP_MASK(cols), from)
+#define VEC_LOAD_OR(other, from, cols) (FN(vec)) _mm512_mask_loadu_pd(_mm512_set1_pd(other), FBP_MASK(cols), from)
+#define VEC_MAX_OF(v) _mm512_reduce_max_pd((__m512d)(v))
+#define VEC_SUM_OF(v) _mm512_reduce_add_pd((__m512d)(v))
 #define VEC_STORE_PART(to, v, cols) _mm512_mask_storeu_pd(to, FBP_MASK(cols), (__m512d)(v))
 #define VEC_RSQRT(x) (FN(vec)) _mm512_rsqrt14_pd((__m512d)(x))
 #define VEC_RCP(x) (FN(vec)) _mm512_rcp14_pd((__m512d)(x))

@@ -40,6 +40,27 @@ typedef uint64_t FN(bits);
 typedef REAL FN(vec) __attribute__((vector_size(VBYTES)));
 typedef REAL FN(loose) __attribute__((vector_size(VBYTES), aligned(sizeof(REAL)))); /* at any address */
 
+#define AT(p, i) (*(FN(loose) *)((p) + (i)))
+
+/* The first `count` numbers as a vector padded with zeros, and back. Any count: 0 and less is none, LANES and
+ * more is all. */
+static inline int FN(lanes)(int count) { return count < 0 ? 0 : count > LANES ? LANES : count; }
+#ifdef VEC_LOAD_PART
+static inline FN(vec) FN(load_part)(const REAL *from, int count) {
+    return VEC_LOAD_PART(from, FN(lanes)(count));
+}
+static inline void FN(store_part)(REAL *to, FN(vec) v, int count) { VEC_STORE_PART(to, v, FN(lanes)(count)); }
+#else
+static inline FN(vec) FN(load_part)(const REAL *from, int count) {
+    FN(vec) v = {0};
+    memcpy(&v, from, (size_t)FN(lanes)(count) * sizeof(REAL));
+    return v;
+}
+static inline void FN(store_part)(REAL *to, FN(vec) v, int count) {
+    memcpy(to, &v, (size_t)FN(lanes)(count) * sizeof(REAL));
+}
+#endif
+
 static inline REAL FN(from_bits)(FN(bits) b) {
     REAL x;
     memcpy(&x, &b, sizeof x);
@@ -276,10 +297,44 @@ static void FN(shift_rows)(REAL *z, int64_t n, int out) {
     }
 }
 
+#ifdef VEC_MAX_OF
+/* Labels of no more classes than a vector has numbers: a row is a vector, padded with exp(-inf). */
+static double FN(loss_few_classes)(REAL *z_, const int32_t *label, const fbp_rows *rows, int64_t n, int out) {
+    double total = 0;
+    for (int64_t i0 = 0; i0 < n; i0 += FBP_LOSS_BLOCK) {
+        int m = n - i0 < FBP_LOSS_BLOCK ? (int)(n - i0) : FBP_LOSS_BLOCK;
+        REAL *z = z_ + i0 * out, x[FBP_LOSS_BLOCK * LANES] __attribute__((aligned(64)));
+        REAL linear[FBP_LOSS_BLOCK], sum[FBP_LOSS_BLOCK], log_sum[FBP_LOSS_BLOCK];
+        int hit[FBP_LOSS_BLOCK];
+        for (int i = 0; i < m; i++) {
+            FN(vec) row = VEC_LOAD_OR(-(REAL)INFINITY, z + i * out, out);
+            AT(x, i * LANES) = row - VEC_MAX_OF(row);
+            hit[i] = i * LANES + label[fbp_row_of(rows, i0 + i)];
+        }
+        for (int i = 0; i < m; i++) linear[i] = x[hit[i]];
+        FBP_IVDEP for (int k = 0; k < m * LANES; k++) x[k] = FN(exp)(x[k]);
+        for (int i = 0; i < m; i++) sum[i] = VEC_SUM_OF(AT(x, i * LANES));
+        for (int i = 0; i < m; i++) log_sum[i] = FN(log)(sum[i]);
+        for (int i = 0; i < m; i++) x[hit[i]] -= sum[i];
+        for (int i = 0; i < m; i++) {
+            double w = FN(weight_of)(rows, i0 + i), loss = (double)log_sum[i] - (double)linear[i];
+            REAL factor = (REAL)(w * rows->scale) / sum[i];
+            FN(store_part)(z + i * out, AT(x, i * LANES) * factor, out);
+            total += w * (rows->clip ? FN(clipped)(loss) : loss);
+        }
+    }
+    return total;
+}
+#endif
+
 static double FN(loss_log_loss)(void *z_, const void *y_, const fbp_rows *rows, int64_t n, int out) {
     const int32_t *label = rows->data->y_dtype == FBP_I32 ? rows->data->y : NULL;
     const REAL *restrict y = y_;
     double total = 0;
+#ifdef VEC_MAX_OF
+    if (label && out <= LANES)
+        return FN(loss_few_classes)(z_, label, rows, n, out);
+#endif
     FN(shift_rows)(z_, n, out);
     for (int64_t i0 = 0; i0 < n; i0 += FBP_LOSS_BLOCK) {
         int64_t m = n - i0 < FBP_LOSS_BLOCK ? n - i0 : FBP_LOSS_BLOCK;
@@ -402,6 +457,15 @@ static void FN(column_sums)(void *db_, const void *dz_, int64_t n, int out, int 
         for (int j = j0; j < j1; j++) db[j] += dz[i * out + j];
 }
 
+/* The sum of a vector's numbers in double, in four chains */
+static inline double FN(sum_lanes)(FN(vec) v) {
+    REAL x[LANES];
+    double sum[4] = {0};
+    memcpy(x, &v, sizeof v);
+    for (int k = 0; k < LANES; k++) sum[k % 4] += (double)x[k];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 /* in REAL within blocks of 1024, in double across them */
 static double FN(square_sum)(const void *p_, int64_t count) {
     const REAL *p = p_;
@@ -415,7 +479,7 @@ static double FN(square_sum)(const void *p_, int64_t count) {
             acc += v * v;
         }
         for (; i < end; i++) total += (double)p[i] * (double)p[i];
-        for (int k = 0; k < LANES; k++) total += (double)acc[k];
+        total += FN(sum_lanes)(acc);
     }
     return total;
 }
@@ -495,21 +559,24 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
     for (int64_t start = 0; start < count; start += 1024) {
         int64_t end = count - start < 1024 ? count : start + 1024, i = start;
         FN(vec) sum = {0};
+        for (; i + 4 * LANES <= end; i += 4 * LANES) /* one by one: 5% slower for the step of a small net */
+            FBP_UNROLL for (int64_t k = i; k < i + 4 * LANES; k += LANES) sum +=
+                FN(adam_vector)(p + k, g + k, s1 + k, s2 + k, alpha, rate, b1, b2, c1, c2, epsilon);
         for (; i + LANES <= end; i += LANES)
             sum += FN(adam_vector)(p + i, g + i, s1 + i, s2 + i, alpha, rate, b1, b2, c1, c2, epsilon);
         if (i < end) {
-            REAL part[4][LANES] = {{0}};
-            size_t left = (size_t)(end - i) * sizeof(REAL);
-            memcpy(part[0], p + i, left);
-            memcpy(part[1], g + i, left);
-            memcpy(part[2], s1 + i, left);
-            memcpy(part[3], s2 + i, left);
+            REAL part[4][LANES];
+            int left = (int)(end - i);
+            AT(part[0], 0) = FN(load_part)(p + i, left);
+            AT(part[1], 0) = FN(load_part)(g + i, left);
+            AT(part[2], 0) = FN(load_part)(s1 + i, left);
+            AT(part[3], 0) = FN(load_part)(s2 + i, left);
             sum += FN(adam_vector)(part[0], part[1], part[2], part[3], alpha, rate, b1, b2, c1, c2, epsilon);
-            memcpy(p + i, part[0], left);
-            memcpy(s1 + i, part[2], left);
-            memcpy(s2 + i, part[3], left);
+            FN(store_part)(p + i, AT(part[0], 0), left);
+            FN(store_part)(s1 + i, AT(part[2], 0), left);
+            FN(store_part)(s2 + i, AT(part[3], 0), left);
         }
-        for (int k = 0; k < LANES; k++) squares += (double)sum[k];
+        squares += FN(sum_lanes)(sum);
     }
     return u->alpha > 0 ? squares : 0;
 }
@@ -559,6 +626,7 @@ const fbp_kernels FN(fbp_kernels) = {
 #undef ENTRY_FILL_STRIP
 #undef ENTRY_SINGLE_FORWARD
 #undef ENTRY_SINGLE_GRAD
+#undef AT
 #undef MR
 #undef NR
 #undef AW

@@ -83,12 +83,12 @@ double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *t
 }
 
 void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
-                        int l, int64_t r0, int64_t r1) {
+                        int l, int64_t r0, int64_t r1, void *scratch) {
     const fbp_layer *layer = &net->layers[l];
     fbp_activation act_in;
     const void *z_in = z_into(net, tape, l, &act_in);
     layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1),
-                             dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n);
+                             dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n, scratch);
 }
 
 void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,

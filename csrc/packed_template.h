@@ -21,58 +21,60 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 #define FBP_SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (FN(mask)){__VA_ARGS__})
 #endif
 
-#define AT(p, i) (*(FN(loose) *)((p) + (i)))
 #define EACH(r, m) FBP_UNROLL for (int r = 0; r < (m); r++)
+/* The same with `row` moving along: without the barrier all addresses are computed beforehand and spilled. */
+#define EACH_ROW(r, m) \
+    FBP_UNROLL for (int r = 0; r < (m); r++, row += ldc, ({ __asm__("" : "+r"(row)); }))
 
-/* c(m,nv vectors) (+)= a b over k; row r of a lies rs apart, column k ks apart; in blocks of `block` columns,
- * the next block `jump` further on. m, nv, rs are constants at each call. */
+#define MULTIPLY_ADD                                                                    \
+    FN(vec) column[2];                                                                  \
+    EACH(v, nv) column[v] = AT((REAL *)b, v * LANES);                                   \
+    EACH(r, m) EACH(v, nv) acc[r][v] += x[r * rs] * column[v];                          \
+    x += ks;                                                                            \
+    b += ldb;
+
+/* c(m,nv vectors) = a b over k, + bias or + c; row r of a lies rs apart, column k ks apart; in blocks of NR
+ * columns, the next block `jump` further on. m, nv, rs are constants at each call. */
 static inline
-    __attribute__((always_inline)) void FN(tile)(const int m, const int nv, int64_t k, const REAL *a,
-                                                 const int rs, int64_t ks, int64_t block, int64_t jump,
-                                                 const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
-                                                 const REAL *bias, int accumulate) {
-    FN(vec) acc[MR][2];
-    EACH(r, m)
-    EACH(v, nv) {
-        FN(vec) zero = {0};
-        acc[r][v] = accumulate ? AT(c, r * ldc + v * LANES) : bias ? AT((REAL *)bias, v * LANES) : zero;
-    }
-    for (int64_t start = 0; start < k; start += block) {
-        int64_t count = k - start < block ? k - start : block;
+    __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int strip, int64_t k,
+                                                 const REAL *a, int64_t jump, const REAL *b, int64_t ldb,
+                                                 REAL *c, int64_t ldc, const REAL *bias, int accumulate,
+                                                 const fbp_ahead *ahead) {
+    FN(vec) acc[MR][2] = {{{0}}};
+    const int64_t rs = strip ? 1 : NR, ks = strip ? jump : 1;
+    const char *block = ahead ? ahead->block : NULL, *line = ahead ? ahead->line : NULL;
+    REAL *row = c;
+    if (accumulate)
+        EACH_ROW(r, m) EACH(v, nv) __builtin_prefetch(row + v * LANES, 1);
+    const int64_t unit = strip && !(ahead && ahead->lines) ? k : NR;
+    for (int64_t start = 0; start < k; start += unit) {
+        int64_t count = k - start < unit ? k - start : unit;
         const REAL *x = a;
-        for (int64_t i = 0; i < count; i++) {
-            FN(vec) column[2];
-            EACH(v, nv) column[v] = AT((REAL *)b, v * LANES);
-            EACH(r, m)
-            EACH(v, nv) acc[r][v] += x[r * rs] * column[v];
-            EACH(v, nv) __builtin_prefetch(b + FBP_PANEL_AHEAD * ldb + v * LANES);
-            x += ks;
-            b += ldb;
+        if (ahead) {
+            for (int i = 0; i < ahead->lines; i++, line += ahead->stride) __builtin_prefetch(line, 0, 2);
+            for (int64_t i = 0; i < count; i++, block += ahead->step) {
+                EACH(v, nv) __builtin_prefetch(b + FBP_PANEL_AHEAD * ldb + v * LANES);
+                __builtin_prefetch(block, 0, 2);
+                MULTIPLY_ADD
+            }
+        } else {
+            for (int64_t i = 0; i < count; i++) {
+                MULTIPLY_ADD
+            }
         }
-        a += jump;
+        a = strip ? x : a + jump;
     }
-    EACH(r, m)
-    EACH(v, nv) AT(c, r * ldc + v * LANES) = acc[r][v];
+    row = c;
+    if (accumulate) {
+        EACH_ROW(r, m) EACH(v, nv) AT(row, v * LANES) += acc[r][v];
+    } else if (bias) {
+        FN(vec) add[2];
+        EACH(v, nv) add[v] = AT((REAL *)bias, v * LANES);
+        EACH_ROW(r, m) EACH(v, nv) AT(row, v * LANES) = acc[r][v] + add[v];
+    } else {
+        EACH_ROW(r, m) EACH(v, nv) AT(row, v * LANES) = acc[r][v];
+    }
 }
-
-/* The first `count` numbers as a vector padded with zeros, and back. Any count: 0 and less is none, LANES and
- * more is all. */
-static inline int FN(lanes)(int count) { return count < 0 ? 0 : count > LANES ? LANES : count; }
-#ifdef VEC_LOAD_PART
-static inline FN(vec) FN(load_part)(const REAL *from, int count) {
-    return VEC_LOAD_PART(from, FN(lanes)(count));
-}
-static inline void FN(store_part)(REAL *to, FN(vec) v, int count) { VEC_STORE_PART(to, v, FN(lanes)(count)); }
-#else
-static inline FN(vec) FN(load_part)(const REAL *from, int count) {
-    FN(vec) v = {0};
-    memcpy(&v, from, (size_t)FN(lanes)(count) * sizeof(REAL));
-    return v;
-}
-static inline void FN(store_part)(REAL *to, FN(vec) v, int count) {
-    memcpy(to, &v, (size_t)FN(lanes)(count) * sizeof(REAL));
-}
-#endif
 
 /* cols <= NR numbers as a panel's row padded with zeros, and back */
 static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
@@ -90,22 +92,21 @@ static inline void FN(store_row)(REAL *to, const REAL *row, int cols) {
 #endif
 
 /* One function per number of rows and vectors: inlined into one, their addresses would crowd the sums out of the
- * registers. panels: a in panels, the next `step` further on. strip: a^T in a strip; step has no meaning. */
+ * registers. panels: a in panels, the next `jump` further on. strip: a^T in a strip; jump has no meaning. */
 #define TILES(M)                                                                                        \
-    TILE(panels, M, 1, NR, 1, NR, step)                                                                 \
-    TILE(panels, M, 2, NR, 1, NR, step) TILE(strip, M, 1, 1, AW, k, 0) TILE(strip, M, 2, 1, AW, k, 0)
-#define TILE(name, M, V, RS, KS, BLOCK, JUMP)                                                           \
-    static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t step, const REAL *b, int64_t ldb, \
-                                     REAL *c, int64_t ldc, const REAL *bias, int accumulate) {          \
-        (void)step;                                                                                     \
-        FN(tile)(M, V, k, a, RS, KS, BLOCK, JUMP, b, ldb, c, ldc, bias, accumulate);                    \
+    TILE(panels, M, 1, 0) TILE(panels, M, 2, 0) TILE(strip, M, 1, 1) TILE(strip, M, 2, 1)
+#define TILE(name, M, V, STRIP)                                                                         \
+    static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t jump, const REAL *b, int64_t ldb, \
+                                     REAL *c, int64_t ldc, const REAL *bias, int accumulate,            \
+                                     const fbp_ahead *ahead) {                                          \
+        FN(tile)(M, V, STRIP, k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);                    \
     }
 FOR_ROWS(TILES)
 #undef TILE
 #undef TILES
 
-typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t step, const REAL *b, int64_t ldb, REAL *c,
-                               int64_t ldc, const REAL *bias, int accumulate);
+typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t jump, const REAL *b, int64_t ldb, REAL *c,
+                               int64_t ldc, const REAL *bias, int accumulate, const fbp_ahead *ahead);
 #define TILE_PAIR_PANELS(M) {FN(panels_##M##_1), FN(panels_##M##_2)},
 #define TILE_PAIR_STRIP(M) {FN(strip_##M##_1), FN(strip_##M##_2)},
 static FN(tile_function) *const FN(panel_tiles)[MR][2] = {FOR_ROWS(TILE_PAIR_PANELS)};
@@ -115,13 +116,13 @@ static FN(tile_function) *const FN(strip_tiles)[MR][2] = {FOR_ROWS(TILE_PAIR_STR
 
 /* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
 static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols, int64_t k, const void *a,
-                         int64_t step, const void *b, int64_t ldb, REAL *c, int64_t ldc, const REAL *bias,
-                         int accumulate) {
+                         int64_t jump, const void *b, int64_t ldb, REAL *c, int64_t ldc, const REAL *bias,
+                         int accumulate, const fbp_ahead *ahead) {
     REAL whole[MR * NR] __attribute__((aligned(64))), padded[NR] __attribute__((aligned(64)));
     const int nv = cols <= LANES ? 1 : 2;
     FN(tile_function) *tile = tiles[m - 1][nv - 1];
     if (cols == nv * LANES) {
-        tile(k, a, step, b, ldb, c, ldc, bias, accumulate);
+        tile(k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);
         return;
     }
     if (accumulate) {
@@ -130,20 +131,21 @@ static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols,
         FN(load_row)(padded, bias, cols);
         bias = padded;
     }
-    tile(k, a, step, b, ldb, whole, NR, bias, accumulate);
+    tile(k, a, jump, b, ldb, whole, NR, bias, accumulate, ahead);
     for (int r = 0; r < m; r++) FN(store_row)(c + r * ldc, whole + r * NR, cols);
 }
 
-/* c(m,cols) = bias or c, + a b: a in panels, the next `jump` further on */
+/* c(m,cols) = a b, + bias or + c: a in panels, the next `jump` further on */
 static void FN(tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b,
-                            int64_t ldb, void *c, int64_t ldc, const void *bias, int accumulate) {
-    FN(any_tile)(FN(panel_tiles), m, cols, k, a, jump, b, ldb, c, ldc, bias, accumulate);
+                            int64_t ldb, void *c, int64_t ldc, const void *bias, int accumulate,
+                            const fbp_ahead *ahead) {
+    FN(any_tile)(FN(panel_tiles), m, cols, k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);
 }
 
-/* c(m,cols) = c, + a^T b: a in a strip */
-static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
-                           int64_t ldc, int accumulate) {
-    FN(any_tile)(FN(strip_tiles), m, cols, k, a, 0, b, ldb, c, ldc, NULL, accumulate);
+/* c(m,cols) = a^T b, or + c: rows of a lda apart */
+static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb,
+                           void *c, int64_t ldc, int accumulate, const fbp_ahead *ahead) {
+    FN(any_tile)(FN(strip_tiles), m, cols, k, a, lda, b, ldb, c, ldc, NULL, accumulate, ahead);
 }
 
 /* fill_panels: panels(cols / NR, MR, NR) = f(z(m,cols; rows ldz apart)).
@@ -217,14 +219,14 @@ FBP_ACTIVATIONS(SINGLE)
 
 /* panels(cols / NR, rows in all, NR), rows r0..r1 = M(r0..r1,cols); the last panel is padded with zeros */
 static void FN(pack_panels)(void *panels, const void *m_, int64_t rows, int cols, int64_t r0, int64_t r1) {
-    for (int64_t r = r0; r < r1; r++) {
-        const REAL *restrict m = (const REAL *)m_ + r * cols;
-        REAL *restrict to = (REAL *)panels + r * NR;
-        int left = cols;
-        for (; left >= NR; left -= NR, to += rows * NR, m += NR) memcpy(to, m, NR * sizeof(REAL));
-        if (left)
-            FN(load_row)(to, m, left);
-    }
+    REAL *to = panels;
+    const REAL *m = m_;
+    int left = cols;
+    for (; left >= NR; left -= NR, to += rows * NR, m += NR)
+        for (int64_t r = r0; r < r1; r++)
+            EACH(v, 2) AT(to, r * NR + v * LANES) = AT((REAL *)m, r * cols + v * LANES);
+    if (left)
+        for (int64_t r = r0; r < r1; r++) FN(load_row)(to + r * NR, m + r * cols, left);
 }
 
 #if VBYTES == 64 && defined(FBP_IS_F32)
@@ -241,10 +243,12 @@ static void FN(pack_panels)(void *panels, const void *m_, int64_t rows, int cols
 #define INTERLEAVE_HIGH 1, 3
 #endif
 
-/* b(LANES,LANES; rows ldb apart) = a^T(rows lda apart): log2(LANES) rounds of interleaving halves */
-static inline void FN(transpose_block)(REAL *b, int64_t ldb, const REAL *a, int64_t lda) {
-    FN(vec) x[LANES], y[LANES];
-    FBP_UNROLL for (int i = 0; i < LANES; i++) x[i] = *(const FN(loose) *)(a + i * lda);
+/* b(cols,LANES; rows ldb apart) = a^T of a(rows,cols; rows lda apart), padded with zeros; at most LANES of each:
+ * log2(LANES) rounds of interleaving halves */
+static inline __attribute__((always_inline)) void FN(transpose_block)(REAL *b, int64_t ldb, const REAL *a,
+                                                                      int64_t lda, int rows, int cols) {
+    FN(vec) x[LANES], y[LANES], zero = {0};
+    FBP_UNROLL for (int i = 0; i < LANES; i++) x[i] = i < rows ? FN(load_part)(a + i * lda, cols) : zero;
     FBP_UNROLL for (int round = 1; round < LANES; round *= 2) {
         FBP_UNROLL for (int i = 0; i < LANES / 2; i++) {
             y[2 * i] = FBP_SHUFFLE(x[i], x[i + LANES / 2], INTERLEAVE_LOW);
@@ -252,7 +256,9 @@ static inline void FN(transpose_block)(REAL *b, int64_t ldb, const REAL *a, int6
         }
         FBP_UNROLL for (int i = 0; i < LANES; i++) x[i] = y[i];
     }
-    FBP_UNROLL for (int i = 0; i < LANES; i++) *(FN(loose) *)(b + i * ldb) = x[i];
+    FBP_UNROLL for (int i = 0; i < LANES; i++)
+        if (i < cols)
+            AT(b, i * ldb) = x[i];
 }
 
 /* panels(rows / NR, cols, NR) of M^T, its columns r0..r1 = M(r0..r1,cols)^T. r0 is a multiple of NR. */
@@ -260,17 +266,18 @@ static void FN(pack_transposed)(void *panels, const void *m_, int cols, int r0, 
     for (int r = r0; r < r1; r += LANES) {
         const REAL *m = (const REAL *)m_ + (int64_t)r * cols;
         REAL *to = (REAL *)panels + (int64_t)(r / NR) * cols * NR + r % NR;
-        int j = 0, lanes = r1 - r < LANES ? r1 - r : LANES;
-        if (lanes == LANES)
-            for (; j + LANES <= cols; j += LANES) FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, cols);
-        for (; j < cols; j++)
-            for (int i = 0; i < LANES; i++) to[(int64_t)j * NR + i] = i < lanes ? m[(int64_t)i * cols + j] : 0;
+        int j = 0, rows = r1 - r < LANES ? r1 - r : LANES;
+        if (rows == LANES)
+            for (; j + LANES <= cols; j += LANES)
+                FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, cols, LANES, LANES);
+        for (; j < cols; j += LANES)
+            FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, cols, rows, cols - j < LANES ? cols - j : LANES);
     }
 }
 
 /* db(cols) (+)= sums over the n rows of a panel, in four interleaved sums */
 static void FN(panel_sums)(void *db_, const void *panel, int64_t n, int cols, int accumulate) {
-    REAL *db = db_, sum[NR];
+    REAL *db = db_;
     FN(vec) acc[4][2] = {0};
     int64_t i = 0;
     const REAL *dz = panel;
@@ -281,13 +288,15 @@ static void FN(panel_sums)(void *db_, const void *panel, int64_t n, int cols, in
         for (int v = 0; v < 2; v++) acc[0][v] += *(const FN(vec) *)(dz + i * NR + v * LANES);
     for (int v = 0; v < 2; v++) {
         FN(vec) total = (acc[0][v] + acc[1][v]) + (acc[2][v] + acc[3][v]);
-        memcpy(sum + v * LANES, &total, sizeof total);
+        if (accumulate)
+            total += FN(load_part)(db + v * LANES, cols - v * LANES);
+        FN(store_part)(db + v * LANES, total, cols - v * LANES);
     }
-    for (int j = 0; j < cols; j++) db[j] = accumulate ? db[j] + sum[j] : sum[j];
 }
 
-#undef AT
 #undef EACH
+#undef MULTIPLY_ADD
+#undef EACH_ROW
 #undef FBP_SHUFFLE
 #undef INTERLEAVE_LOW
 #undef INTERLEAVE_HIGH

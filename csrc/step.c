@@ -16,8 +16,9 @@
 #endif
 
 enum {
-    JOINED_ROWS = 1024,     /* rows that go through the layers together where cuts are free */
-    JOINED_WEIGHTS = 65536, /* numbers of dW that are made, used and packed while in the L2 cache */
+    FLOPS_PER_LOOK = 8000000, /* about 50 us: looking at the clock oftener costs small nets 1% */
+    JOINED_ROWS = 1024,       /* rows that go through the layers together where cuts are free */
+    JOINED_WEIGHTS = 65536,   /* numbers of dW that are made, used and packed while in the L2 cache */
     JOINED_SPARSE =
         262144 /* the same for a sparse first layer, which reads all entries for each part of dW */
 };
@@ -187,7 +188,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
             tape->loss_part[i] = fbp_net_loss(net, &tr->backend, tape, rows, i * tr->tile, end);
         }
         for (int l = top; j->grad && l >= done; l--)
-            fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1);
+            fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);
     }
     fbp_pool_barrier(tr->pool);
     double loss = 0;
@@ -201,7 +202,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
         if (l >= 1 && l < done) {
             fbp_pool_barrier(tr->pool); /* dz of layer l+1 is read no more */
             for (int64_t tile = lo; next_rows(tr, tape->n, hi, &tile, &r0, &r1);)
-                fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1);
+                fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);
             fbp_pool_barrier(tr->pool); /* W_l is read no more, dz of layer l-1 is whole */
         }
         weights_phase(j, tape, l, t, accumulate, update);
@@ -247,7 +248,7 @@ static void epoch_task(void *context, int t) {
     fbp_epoch *e = j->epoch;
     int64_t row = e->row, steps = e->t;
     unsigned state = flush_denormals();
-    double start = t == 0 ? seconds_now() : 0;
+    double start = t == 0 ? seconds_now() : 0, flops = 0; /* since the last look at the clock */
     int go_on = 1;
 
     pack_weights(j->tr, e->params, t);
@@ -263,8 +264,11 @@ static void epoch_task(void *context, int t) {
             if (!go_on)
                 break;
             steps++;
-            if (t == 0)
+            flops += 6.0 * (double)n * (double)j->tr->net.n_weights;
+            if (t == 0 && flops > FLOPS_PER_LOOK) {
                 e->pause = seconds_now() - start > e->seconds;
+                flops = 0;
+            }
             fbp_pool_barrier(j->tr->pool);
             go_on = !e->pause; /* written again only after the barriers of the next batch */
         }
@@ -281,6 +285,7 @@ static void epoch_task(void *context, int t) {
 
 void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch) {
     job j = {tr, epoch, tr->grad, 1, NULL};
+    epoch->pause = 0;
     fbp_pool_run(tr->pool, epoch_task, &j);
 }
 

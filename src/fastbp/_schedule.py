@@ -6,6 +6,8 @@ one epoch, and one ``partial_fit``, to the next.
 
 import numpy as np
 
+from ._layout import zeros
+
 
 class Adam:
     """State of the Adam method.
@@ -27,7 +29,7 @@ class Adam:
         self.learning_rate = float(learning_rate_init)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.t = 0
-        self.state = (np.zeros_like(params), np.zeros_like(params))
+        self.state = (zeros(params.size, params.dtype), zeros(params.size, params.dtype))
 
     def epoch_arguments(self):
         """Keyword arguments of ``Trainer.train_epoch``."""
@@ -77,7 +79,7 @@ class SGD:
         self.nesterov = nesterov
         self.power_t = power_t
         self.t = 0
-        self.state = (np.zeros_like(params),)
+        self.state = (zeros(params.size, params.dtype),)
 
     @property
     def core_name(self):

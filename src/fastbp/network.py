@@ -17,7 +17,7 @@ from ._checks import (
     check_sample_weight,
     to_floats,
 )
-from ._layout import draw_layer
+from ._layout import draw_layer, zeros
 from .memory import (
     MemoryPlan,
     check_activation,
@@ -187,7 +187,7 @@ class Network:
            neural networks", AISTATS 2010.
         """
         rng = check_random_state(random_state)
-        params = np.empty(self.n_params, self.dtype)
+        params = zeros(self.n_params, self.dtype)
         names = self.activations + (self.activations[-1:] or ("identity",))
         for name, W, b in zip(names, *self.views(params), strict=True):
             draw_layer(W, b, name, rng)

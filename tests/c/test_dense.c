@@ -16,7 +16,7 @@ static const int EDGES[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  12, 13, 14, 15, 
 static const int LARGE[][3] = {
     /* in, out, n */
     {784, 100, 200}, {257, 513, 1025}, {100, 784, 385}, {1100, 1300, 70}, {513, 257, 1},
-    {128, 64, 384},  {64, 128, 31},    {1024, 10, 17},  {10, 1024, 768},
+    {128, 64, 384},  {64, 128, 31},    {1024, 10, 17},  {10, 1024, 768},  {200, 1000, 520},
 };
 enum { N_EDGES = sizeof EDGES / sizeof *EDGES, N_LARGE = sizeof LARGE / sizeof *LARGE };
 
@@ -241,18 +241,20 @@ static void *check_take_dz(const problem *p, void *dz_rows) {
     return dz;
 }
 
-static void check_input_grad(const problem *p, const void *dz) {
+static void check_input_grad(const problem *p, const void *dz, void *scratch, size_t scratch_bytes) {
     int in = p->layer.in, overflow = 0;
     int64_t cut[MOST_CUTS + 1];
     size_t bytes = p->dense->dz_size(&p->be, p->n, in, &overflow);
     void *dz_in = own(DZ_IN, bytes), *once = malloc(bytes);
-    p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, 0, p->n, p->n);
+    p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, 0, p->n, p->n, scratch);
     each(p, p->n, in, dz_in, 0, check_dz_in);
     memcpy(once, dz_in, bytes);
 
     dz_in = own(DZ_IN, bytes);
     for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
-        p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, cut[i], cut[i + 1], p->n);
+        memset(scratch, 0xff, scratch_bytes);
+        p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, cut[i], cut[i + 1], p->n,
+                             scratch);
         for (int64_t r = 0; r < cut[i]; r++)
             CHECK(isnan(get(dz_in, dz_index(p, in, r, r % in), p->be.dtype)),
                   "%s: input gradient of rows from %ld wrote row %ld", name_of(p), (long)cut[i], (long)r);
@@ -401,7 +403,7 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
     void *scratch = own(SCRATCH, scratch_bytes);
     check_forward(&p, scratch, scratch_bytes);
     void *dz = check_take_dz(&p, dz_rows);
-    check_input_grad(&p, dz);
+    check_input_grad(&p, dz, scratch, scratch_bytes);
     scratch_bytes = dense->scratch_size(&p.be, &p.layer, 1, most, &overflow);
     scratch = own(SCRATCH, scratch_bytes);
     CHECK(!overflow, "%s", name_of(&p));
