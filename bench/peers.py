@@ -128,8 +128,10 @@ class FastbpLoop(Contender):
         self.data = _core.Data(self.X, target)
 
     def load(self, coefs, intercepts):
-        self.params = np.concatenate([p.ravel() for p in (*coefs, *intercepts)])
-        self.state = tuple(np.zeros_like(self.params) for _ in range(2))
+        from fastbp._layout import Parameters, zeros
+
+        self.params = Parameters.packed(coefs, intercepts, self.dtype).flat
+        self.state = tuple(zeros(self.params.size, self.dtype) for _ in range(2))
         self.t = 0
 
     def run(self, repeats, shuffle=True):

@@ -186,7 +186,7 @@ static void run(bench *ways, int product, int way) {
     } else if (product == INPUT_GRAD) {
         layer->dense->input_grad(be, layer, x->W, x->dz_in, x->dz, x->z_in, ACT, 0, n, n, x->scratch);
     } else {
-        layer->dense->weight_grad(be, layer, x->dW, x->dz, x->z_in, ACT, 0, in, n, 0, x->scratch);
+        layer->dense->weight_grad(be, layer, x->dW, x->dz, x->z_in, ACT, 0, in, n, 0, x->scratch, NULL);
     }
 }
 

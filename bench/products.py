@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
 # As in setup.py.
 FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast".split()
-FLAGS += ["-Wno-psabi", "-pthread"]
+FLAGS += ["-fvisibility=hidden", "-falign-loops=64", "-Wno-psabi", "-pthread"]
 SYMBOLS = (("sgemm_", "dgemm_"), ("scipy_sgemm_", "scipy_dgemm_"), ("sgemm", "dgemm"))
 PRODUCTS = ("forward", "input_grad", "weight_grad")
 # At least so much of the peak is wanted for widths from 256 and 128 rows on, float32, AVX-512.

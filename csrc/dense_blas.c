@@ -67,7 +67,8 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
 
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch) {
+                        void *scratch, fbp_coming *coming) {
+    (void)coming;
     const void *a = at(z_in, i0, be);
     int lda = layer->in;
     if (act_in != FBP_ACT_identity) {

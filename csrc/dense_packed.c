@@ -8,13 +8,13 @@
 #include "fastbp.h"
 
 enum {
-    K_BLOCK = 256,         /* summed at once: MR rows or a strip of it and a panel fit the L1 cache */
-    SMALL_BYTES = 1 << 15, /* of a W that stays in the L1 cache while rows pass by, however its rows lie */
-    NEAR_BYTES = 1 << 18,  /* of the operands of a product that need no prefetching */
-    BLOCK_BYTES = 1
-        << 19,       /* of the right factor, kept in the L2 cache while rows pass by, the next beside it */
-    STRIPS = 9,      /* of the weight gradient that pass by a block of dz together */
-    ROWS_AT_ONCE = 8 /* of z that are cut into strips together: their lines stay in the L1 cache */
+    K_BLOCK = 256,          /* summed at once: MR rows or a strip of it and a panel fit the L1 cache */
+    SMALL_BYTES = 1 << 15,  /* of a W that stays in the L1 cache while rows pass by, however its rows lie */
+    NEAR_BYTES = 1 << 18,   /* of the operands of a product that need no prefetching */
+    BLOCK_BYTES = 1 << 19,  /* of the right factor, kept in the L2 cache with the next block beside it */
+    BEYOND_BYTES = 1 << 20, /* of a z that is not in the L2 cache any more */
+    STRIPS = 9,             /* of the weight gradient that pass by a block of dz together */
+    ROWS_AT_ONCE = 8        /* of z that are cut into strips together: their lines stay in the L1 cache */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -128,6 +128,14 @@ static void next_lines(fbp_ahead *ahead, const void *line, int64_t stride, int64
     ahead->lines = (int)lines;
 }
 
+/* No block follows: a coming row instead, over the k of this tile. */
+static void next_row(fbp_ahead *ahead, const fbp_layer *layer, fbp_coming *coming, int64_t k) {
+    const fbp_data *data = coming->rows.data;
+    int64_t bytes = layer->in * (data->x_dtype == FBP_F32 ? 4 : 8);
+    ahead->block = (const char *)data->x + fbp_row_of(&coming->rows, coming->at++) * data->row_stride;
+    ahead->step = ceil_div(bytes, k);
+}
+
 /* Is the whole product of n rows within reach of the L2 cache, so that looking ahead is in vain? */
 static int is_near(const fbp_backend *be, const fbp_layer *layer, int64_t n) {
     int64_t in = layer->in, out = layer->out;
@@ -237,7 +245,7 @@ static void fill_strips(const fbp_backend *be, void *strips, const void *z_in, f
 
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch) {
+                        void *scratch, fbp_coming *coming) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     if (out == 1) {
@@ -250,6 +258,8 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     int in_place = near && act_in == FBP_ACT_identity;
     int64_t lda = in_place ? in : kern->aw;
     int64_t together = strips_together(be, layer, f.k), group = together * strip;
+    /* rows of z beyond the L2 cache are prefetched strip by strip; nearer ones are better left alone */
+    int beyond = together == 1 && n * in * (int64_t)be->item > BEYOND_BYTES;
     if (together > 1)
         f.strips = together;
     for (int64_t k0 = 0; k0 < n; k0 += f.k) {
@@ -261,7 +271,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
             for (int64_t c0 = 0; c0 < out; c0 += f.columns) {
                 int64_t c1 = min64(c0 + f.columns, out), next_j = c1 < out ? f.columns : -c0;
                 int64_t next_k = c1 < out || (together > 1 && g1 < i1) ? k0 : k0 + k;
-                int64_t rows = near ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
+                int64_t rows = !beyond ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
                 for (int64_t i = g0, s = 0; i < g1; i += strip, s++, turn++) {
                     int m = (int)min64(strip, i1 - i);
                     const void *left =
@@ -270,9 +280,11 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                         fbp_ahead ahead;
                         if (!near)
                             ahead = next_block(be, &f, j + next_j, next_k, together > 1 ? s : turn, left);
-                        if (!near && together == 1 && i + strip < i1) /* rows of the next strip: their ends */
+                        if (beyond && i + strip < i1) /* rows of the next strip: their ends */
                             next_lines(&ahead, at(z_in, r * in + i + strip + kern->aw - 1, be),
                                        in * (int64_t)be->item, ceil_div(rows * nr, k));
+                        if (!near && !ahead.step && coming && coming->at < coming->end)
+                            next_row(&ahead, layer, coming, k);
                         kern->tile_strip(m, (int)min64(nr, out - j), k, left, lda, panel_of(be, &f, j, k0),
                                          nr, at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
                                          near ? NULL : &ahead);

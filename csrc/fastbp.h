@@ -130,6 +130,13 @@ typedef struct {
     int lines;
 } fbp_ahead;
 
+/* Rows that this thread will gather for the next mini-batch: `rows` as far as fbp_row_of goes, at..end of them
+ * not yet prefetched. */
+typedef struct {
+    fbp_rows rows;
+    int64_t at, end;
+} fbp_coming;
+
 typedef struct {
     const char *isa;
     /* x(n,width) = the tile's rows of X, converted */
@@ -235,10 +242,11 @@ typedef struct fbp_dense {
     void (*input_grad)(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
                        int64_t n, void *scratch);
-    /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0 */
+    /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0. While the products go
+     * on, the coming rows may be prefetched (NULL: none). */
     void (*weight_grad)(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch);
+                        void *scratch, fbp_coming *coming);
     /* db(j0..j1) (+)= column sums of dz; db points at column 0; j0 a multiple of 64 */
     void (*bias_grad)(const fbp_backend *be, const fbp_layer *layer, void *db, const void *dz, int j0, int j1,
                       int64_t n, int accumulate);
@@ -292,6 +300,7 @@ typedef struct {
     size_t scratch_bytes;
     double *loss_part;   /* per row tile */
     double *square_part; /* sum of squared weights per weight tile, over the layers */
+    fbp_coming *coming;  /* of this thread, or NULL */
 } fbp_tape;
 
 /* Rows r0..r1 of the pass: X -> z of all layers, that of the last into `result` (n, out). */

@@ -102,7 +102,7 @@ void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_ta
                                      tape->csr, i0, i1, tape->n, layer->out, accumulate);
     else
         layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n,
-                                  accumulate, scratch);
+                                  accumulate, scratch, l == 0 ? tape->coming : NULL);
 }
 
 void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,

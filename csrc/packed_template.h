@@ -181,35 +181,60 @@ static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, int64_t ld
 FBP_ACTIVATIONS(FILL)
 #undef FILL
 
+/* f of the first `count` numbers at z, as a vector padded with f(0) */
+#define ACTIVATED(name)                                                                                 \
+    static inline __attribute__((always_inline)) FN(vec) FN(activated_##name)(const REAL *z, int count) { \
+        REAL row[LANES] __attribute__((aligned(64)));                                                   \
+        AT(row, 0) = count >= LANES ? AT((REAL *)z, 0) : FN(load_part)(z, count);                       \
+        FBP_IVDEP for (int j = 0; j < LANES; j++) row[j] = FN(name##_f)(row[j]);                        \
+        return AT(row, 0);                                                                              \
+    }
+FBP_ACTIVATIONS(ACTIVATED)
+#undef ACTIVATED
+
+static inline REAL FN(sum_of)(FN(vec) v) {
+#ifdef VEC_SUM_OF
+    return VEC_SUM_OF(v);
+#else
+    REAL sum = 0;
+    for (int lane = 0; lane < LANES; lane++) sum += v[lane];
+    return sum;
+#endif
+}
+
 /* A layer of one output, which would leave a panel all but empty.
  * single_forward: z(n) = f(z_in(n,in)) W + b. single_grad: dW(cols) (+)= f(z_in(n,cols; rows ldz apart))^T dz,
  * dz one number every ld. */
 #define SINGLE(name)                                                                                    \
     static void FN(single_forward_##name)(void *z_, const void *z_in, const void *W_, const void *b,    \
                                           int64_t n, int in) {                                          \
+        const REAL *W = W_;                                                                             \
         for (int64_t r = 0; r < n; r++) {                                                               \
-            const REAL *x = (const REAL *)z_in + r * in, *W = W_;                                       \
-            REAL sum = *(const REAL *)b, term[4 * NR] __attribute__((aligned(64)));                     \
-            for (int left = in, count, j; left > 0; left -= count, x += count, W += count) {            \
-                FN(vec) acc = {0};                                                                      \
-                count = left < 4 * NR ? left : 4 * NR;                                                  \
-                FBP_IVDEP for (int i = 0; i < count; i++) term[i] = FN(name##_f)(x[i]) * W[i];          \
-                for (j = 0; j + LANES <= count; j += LANES) acc += *(const FN(vec) *)(term + j);        \
-                for (; j < count; j++) sum += term[j];                                                  \
-                for (int lane = 0; lane < LANES; lane++) sum += acc[lane];                              \
-            }                                                                                           \
-            ((REAL *)z_)[r] = sum;                                                                      \
+            const REAL *x = (const REAL *)z_in + r * in;                                                \
+            FN(vec) acc[2] = {{0}, {0}};                                                                \
+            int i = 0;                                                                                  \
+            for (; i + NR <= in; i += NR)                                                               \
+                EACH(v, 2) acc[v] += FN(activated_##name)(x + i + v * LANES, LANES) *                   \
+                                     AT((REAL *)W, i + v * LANES);                                      \
+            for (; i < in; i += LANES)                                                                  \
+                acc[0] += FN(activated_##name)(x + i, in - i) * FN(load_part)(W + i, in - i);           \
+            ((REAL *)z_)[r] = *(const REAL *)b + FN(sum_of)(acc[0] + acc[1]);                           \
         }                                                                                               \
     }                                                                                                   \
     static void FN(single_grad_##name)(void *dW_, const void *dz_, int64_t ld, const void *z_in,        \
                                        int64_t ldz, int64_t n, int cols, int accumulate) {              \
-        REAL *dW = dW_;                                                                                 \
-        if (!accumulate)                                                                                \
-            memset(dW, 0, (size_t)cols * sizeof(REAL));                                                 \
-        for (int64_t r = 0; r < n; r++) {                                                               \
-            const REAL *x = (const REAL *)z_in + r * ldz;                                        \
-            REAL d = ((const REAL *)dz_)[r * ld];              \
-            FBP_IVDEP for (int i = 0; i < cols; i++) dW[i] += FN(name##_f)(x[i]) * d;                   \
+        const REAL *dz = dz_, *x = z_in;                                                                \
+        for (int i = 0; i < cols; i += LANES) {                                                         \
+            REAL *dW = (REAL *)dW_ + i;                                                                 \
+            FN(vec) acc[4] = {{0}, {0}, {0}, {0}};                                                      \
+            int64_t r = 0;                                                                              \
+            for (; r + 4 <= n; r += 4)                                                                  \
+                EACH(q, 4) acc[q] += FN(activated_##name)(x + (r + q) * ldz + i, cols - i) * dz[(r + q) * ld]; \
+            for (; r < n; r++) acc[0] += FN(activated_##name)(x + r * ldz + i, cols - i) * dz[r * ld];  \
+            acc[0] = (acc[0] + acc[1]) + (acc[2] + acc[3]);                                             \
+            if (accumulate)                                                                             \
+                acc[0] += FN(load_part)(dW, cols - i);                                                  \
+            FN(store_part)(dW, acc[0], cols - i);                                                       \
         }                                                                                               \
     }
 FBP_ACTIVATIONS(SINGLE)
@@ -278,7 +303,8 @@ static void FN(pack_transposed)(void *panels, const void *m_, int cols, int r0, 
 /* db(cols) (+)= sums over the n rows of a panel, in four interleaved sums */
 static void FN(panel_sums)(void *db_, const void *panel, int64_t n, int cols, int accumulate) {
     REAL *db = db_;
-    FN(vec) acc[4][2] = {0};
+    FN(vec) acc[4][2], zero = {0};
+    FBP_UNROLL for (int q = 0; q < 4; q++) acc[q][0] = acc[q][1] = zero; /* {0} is a slow string store */
     int64_t i = 0;
     const REAL *dz = panel;
     for (; i + 4 <= n; i += 4)

@@ -211,11 +211,37 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
     return loss;
 }
 
-static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double mass, int64_t t) {
+/* beta^t of Adam's bias corrections: by pow at every 64th t and by multiplication between, the same bits
+ * wherever a call begins and half the time of two pow in each step */
+enum { POWERS = 64 };
+static double power(double beta, int64_t t, double before) {
+    return t % POWERS ? before * beta : pow(beta, (double)t);
+}
+static double power_from_scratch(double beta, int64_t t) {
+    double p = 1;
+    for (int64_t i = t - t % POWERS; i <= t; i++) p = power(beta, i, p);
+    return p;
+}
+
+static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double mass, double power_1,
+                            double power_2) {
     fbp_update u = {e->alpha / mass, e->learning_rate, e->momentum, e->beta_1, e->beta_2, e->epsilon};
     if (optimizer == FBP_OPT_adam)
-        u.rate *= sqrt(1 - pow(e->beta_2, (double)t)) / (1 - pow(e->beta_1, (double)t));
+        u.rate *= sqrt(1 - power_2) / (1 - power_1);
     return u;
+}
+
+/* The rows that thread t will gather for the mini-batch of rows first..first+n; none if it gathers none, or in
+ * several passes. */
+static fbp_coming coming_rows(const fbp_trainer *tr, const fbp_epoch *e, int64_t first, int64_t n, int t) {
+    fbp_coming coming = {.rows = {.data = e->data, .order = e->order, .first = first}};
+    int64_t item = e->data->x_dtype == FBP_F32 ? 4 : 8, lo, hi;
+    if (e->order && !e->data->csr && e->data->col_stride == item && n > 0 && n <= tr->pass) {
+        fbp_share(ceil_div(n, tr->tile), t, tr->n_threads, &lo, &hi);
+        coming.at = lo * tr->tile;
+        coming.end = hi * tr->tile < n ? hi * tr->tile : n;
+    }
+    return coming;
 }
 
 /* The mini-batch of rows first..first+n, whose weights sum to mass: every pass, then the sums. */
@@ -224,12 +250,15 @@ static double run_batch(const job *j, int64_t first, int64_t n, double mass, int
     const fbp_trainer *tr = j->tr;
     const fbp_epoch *e = j->epoch;
     double loss = 0, squares = 0;
+    int64_t after = first + n, left = e->n - after;
+    fbp_coming coming = coming_rows(tr, e, after, left < n ? left : n, t);
     for (int64_t p = 0; p < n; p += tr->pass) {
         fbp_tape tape = tr->tape;
         tape.n = n - p < tr->pass ? n - p : tr->pass;
         tape.x = rows_in_place(tr, e, first + p);
         fbp_rows rows = {e->data, e->order, first + p, 1 / mass, e->clip};
         tape.csr = tr->csr ? &rows : NULL;
+        tape.coming = &coming;
         loss += run_pass(j, &tape, &rows, t, p > 0, p + tape.n == n ? update : NULL);
         if (j->updates && !isfinite(loss))
             return loss;
@@ -249,6 +278,7 @@ static void epoch_task(void *context, int t) {
     int64_t row = e->row, steps = e->t;
     unsigned state = flush_denormals();
     double start = t == 0 ? seconds_now() : 0, flops = 0; /* since the last look at the clock */
+    double power_1 = power_from_scratch(e->beta_1, steps), power_2 = power_from_scratch(e->beta_2, steps);
     int go_on = 1;
 
     pack_weights(j->tr, e->params, t);
@@ -256,7 +286,9 @@ static void epoch_task(void *context, int t) {
         int64_t n = e->n - row < e->batch ? e->n - row : e->batch;
         double mass = weight_sum(e, row, n);
         if (mass != 0) { /* nothing to learn from rows without weight */
-            fbp_update update = update_of(e, j->tr->optimizer, mass, steps + 1);
+            power_1 = power(e->beta_1, steps + 1, power_1);
+            power_2 = power(e->beta_2, steps + 1, power_2);
+            fbp_update update = update_of(e, j->tr->optimizer, mass, power_1, power_2);
             double loss = run_batch(j, row, n, mass, t, &update);
             go_on = isfinite(loss);
             if (t == 0)

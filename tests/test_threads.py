@@ -195,6 +195,7 @@ assert [bits for bits, *_ in frees] == alone[:4]
 assert len({process for *_, process in twos}) > 1
 for _, planned, most, left, _ in twos:
     assert planned == 2 and most <= 1 and left == 0, (planned, most, left)
+assert max(most for _, _, most, _, _ in twos) == 1  # a short fit may end between two looks, not all
 for _, planned, most, left, _ in frees:
     # joblib divides the cores among its workers and says so by OMP_NUM_THREADS.
     assert planned <= max(1, cpu_count() // 4) and most <= planned - 1 and left == 0
@@ -222,9 +223,12 @@ few, many = est.predict_proba(X[:5]), est.predict_proba(X)
 
 def works_in_a_child():
     found = [fit_digest(2)]  # BLAS, too, may start its threads anew
-    most, left = most_new_threads(lambda: found.append(fit_digest(2)))
+    for _ in range(50):  # a short fit may end between two looks
+        most, left = most_new_threads(lambda: found.append(fit_digest(2)))
+        if most or left:
+            break
     same = (est.predict_proba(X[:5]) == few).all() and (est.predict_proba(X) == many).all()
-    assert found == [alone] * 2 and most <= 1 and left == 0 and same, (found, most, left, same)
+    assert set(found) == {alone} and most == 1 and left == 0 and same, (found, most, left, same)
     assert blas_threads() == blas_before, blas_threads()
 
 

@@ -282,7 +282,8 @@ static void check_weight_grad(const problem *p, const void *dz, void *scratch, s
         void *dW = operand(DW, (int64_t)in * out, p->be.dtype);
         if (accumulate)
             fill(dW, (int64_t)in * out, before, p->be.dtype);
-        p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, 0, in, p->n, accumulate, scratch);
+        p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, 0, in, p->n, accumulate, scratch,
+                              NULL);
         each(p, in, out, dW, before, check_dW);
         memcpy(once, dW, bytes);
 
@@ -293,7 +294,7 @@ static void check_weight_grad(const problem *p, const void *dz, void *scratch, s
             if (accumulate)
                 fill(dW, rows * out, before, p->be.dtype);
             p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, (int)cut[i], (int)cut[i + 1],
-                                  p->n, accumulate, scratch);
+                                  p->n, accumulate, scratch, NULL);
             memcpy(pieced + (size_t)cut[i] * row, dW, (size_t)rows * row);
         }
         if (p->dense->free_cut)

@@ -54,7 +54,7 @@ static const struct function {
     const char *name;
     void (*run)(const fbp_kernels *k, void *to, const void *x, int n, size_t item);
     long double (*exact)(long double);
-    double bound;                /* ulp; exp and tanh as kernels_template.h states them */
+    double bound;                /* ulp; exp and tanh as math_template.h states them */
     double most;                 /* at numbers within it */
     double at_minus_inf, at_inf; /* NaN as a loss: it stops the training */
 } FUNCTIONS[] = {
