@@ -76,12 +76,9 @@ static inline
     }
 }
 
-/* cols <= NR numbers as a panel's row padded with zeros, and back */
+/* cols <= NR numbers as a panel's row padded with zeros */
 static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
     EACH(v, 2) AT(row, v * LANES) = FN(load_part)(from + v * LANES, cols - v * LANES);
-}
-static inline void FN(store_row)(REAL *to, const REAL *row, int cols) {
-    EACH(v, 2) FN(store_part)(to + v * LANES, AT((REAL *)row, v * LANES), cols - v * LANES);
 }
 
 #define FOR_ROWS_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
@@ -125,14 +122,19 @@ static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols,
         tile(k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);
         return;
     }
+    /* vector by vector: the mask of a part is made once */
     if (accumulate) {
-        for (int r = 0; r < m; r++) FN(load_row)(whole + r * NR, c + r * ldc, cols);
+        for (int v = 0; v < nv; v++)
+            for (int r = 0; r < m; r++)
+                AT(whole, r * NR + v * LANES) = FN(load_part)(c + r * ldc + v * LANES, cols - v * LANES);
     } else if (bias) {
         FN(load_row)(padded, bias, cols);
         bias = padded;
     }
     tile(k, a, jump, b, ldb, whole, NR, bias, accumulate, ahead);
-    for (int r = 0; r < m; r++) FN(store_row)(c + r * ldc, whole + r * NR, cols);
+    for (int v = 0; v < nv; v++)
+        for (int r = 0; r < m; r++)
+            FN(store_part)(c + r * ldc + v * LANES, AT(whole, r * NR + v * LANES), cols - v * LANES);
 }
 
 /* c(m,cols) = a b, + bias or + c: a in panels, the next `jump` further on */
@@ -302,21 +304,17 @@ static void FN(pack_transposed)(void *panels, const void *m_, int cols, int r0, 
 
 /* db(cols) (+)= sums over the n rows of a panel, in four interleaved sums */
 static void FN(panel_sums)(void *db_, const void *panel, int64_t n, int cols, int accumulate) {
-    REAL *db = db_;
-    FN(vec) acc[4][2], zero = {0};
-    FBP_UNROLL for (int q = 0; q < 4; q++) acc[q][0] = acc[q][1] = zero; /* {0} is a slow string store */
-    int64_t i = 0;
-    const REAL *dz = panel;
-    for (; i + 4 <= n; i += 4)
-        FBP_UNROLL for (int q = 0; q < 4; q++) FBP_UNROLL for (int v = 0; v < 2; v++) acc[q][v] +=
-            *(const FN(vec) *)(dz + (i + q) * NR + v * LANES);
-    for (; i < n; i++)
-        for (int v = 0; v < 2; v++) acc[0][v] += *(const FN(vec) *)(dz + i * NR + v * LANES);
-    for (int v = 0; v < 2; v++) {
-        FN(vec) total = (acc[0][v] + acc[1][v]) + (acc[2][v] + acc[3][v]);
+    for (int j = 0; j < cols; j += LANES) {
+        REAL *db = (REAL *)db_ + j;
+        const REAL *dz = (const REAL *)panel + j;
+        FN(vec) acc[4] = {{0}, {0}, {0}, {0}};
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4) EACH(q, 4) acc[q] += AT((REAL *)dz, (i + q) * NR);
+        for (; i < n; i++) acc[0] += AT((REAL *)dz, i * NR);
+        acc[0] = (acc[0] + acc[1]) + (acc[2] + acc[3]);
         if (accumulate)
-            total += FN(load_part)(db + v * LANES, cols - v * LANES);
-        FN(store_part)(db + v * LANES, total, cols - v * LANES);
+            acc[0] += FN(load_part)(db, cols - j);
+        FN(store_part)(db, acc[0], cols - j);
     }
 }
 

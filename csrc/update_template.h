@@ -86,37 +86,40 @@ UPDATE(adam, {
 #else
 /* The same with the processor's approximations of 1/sqrt and 1/x, bettered by Newton's method
  * to about 2 ulp: half the time of its square root and division while the vectors are in cache. */
-static inline FN(vec) FN(adam_vector)(REAL *p, const REAL *g, REAL *s1, REAL *s2, REAL alpha, REAL rate,
-                                      REAL b1, REAL b2, REAL c1, REAL c2, REAL epsilon) {
-    FN(vec) x = *(FN(loose) *)p, grad = *(const FN(loose) *)g + alpha * x;
-    FN(vec) m1 = b1 * *(FN(loose) *)s1 + c1 * grad;
-    FN(vec) v1 = b2 * *(FN(loose) *)s2 + c2 * (grad * grad);
-    *(FN(loose) *)s1 = m1;
-    *(FN(loose) *)s2 = v1;
+static inline __attribute__((always_inline)) FN(vec)
+    FN(adam_vector)(REAL *p, const REAL *g, REAL *s1, REAL *s2, const int decay, REAL alpha, REAL rate,
+                    REAL b1, REAL b2, REAL c1, REAL c2, REAL epsilon) {
+    FN(vec) x = AT(p, 0), grad = AT((REAL *)g, 0), none = {0};
+    if (decay)
+        grad += alpha * x;
+    FN(vec) m1 = b1 * AT(s1, 0) + c1 * grad;
+    FN(vec) v1 = b2 * AT(s2, 0) + c2 * (grad * grad);
+    AT(s1, 0) = m1;
+    AT(s2, 0) = v1;
     FN(vec) v = VEC_CLAMP(v1, SMALLEST, LARGEST); /* of 0 and infinity there is no inverse root */
     FN(vec) y = VEC_RSQRT(v), half = (REAL)0.5 * v;
     FBP_UNROLL for (int i = 0; i < NEWTON_STEPS; i++) y = y * ((REAL)1.5 - half * y * y);
     FN(vec) d = v * y + epsilon;
     FN(vec) q = VEC_RCP(d);
     FBP_UNROLL for (int i = 0; i < NEWTON_STEPS; i++) q = q * (2 - d * q);
-    *(FN(loose) *)p = x - rate * m1 * q;
-    return x * x;
+    AT(p, 0) = x - rate * m1 * q;
+    return decay ? x * x : none;
 }
 
-static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t count, const fbp_update *u) {
-    REAL *p = p_, *s1 = s1_, *s2 = s2_;
-    const REAL *g = g_;
+/* `decay`, a constant, tells whether alpha > 0: nets without it are spared its work */
+static inline __attribute__((always_inline)) double FN(adam_slice)(REAL *p, const REAL *g, REAL *s1, REAL *s2,
+                                                                   int64_t count, const fbp_update *u,
+                                                                   const int decay) {
     const REAL alpha = (REAL)u->alpha, rate = (REAL)u->rate, epsilon = (REAL)u->epsilon;
     const REAL b1 = (REAL)u->beta_1, b2 = (REAL)u->beta_2, c1 = (REAL)(1 - u->beta_1), c2 = (REAL)(1 - u->beta_2);
     double squares = 0;
+#define ADAM(p, g, s1, s2) FN(adam_vector)(p, g, s1, s2, decay, alpha, rate, b1, b2, c1, c2, epsilon)
     for (int64_t start = 0; start < count; start += 1024) {
         int64_t end = count - start < 1024 ? count : start + 1024, i = start;
         FN(vec) sum = {0};
         for (; i + 4 * LANES <= end; i += 4 * LANES) /* one by one: 5% slower for the step of a small net */
-            FBP_UNROLL for (int64_t k = i; k < i + 4 * LANES; k += LANES) sum +=
-                FN(adam_vector)(p + k, g + k, s1 + k, s2 + k, alpha, rate, b1, b2, c1, c2, epsilon);
-        for (; i + LANES <= end; i += LANES)
-            sum += FN(adam_vector)(p + i, g + i, s1 + i, s2 + i, alpha, rate, b1, b2, c1, c2, epsilon);
+            FBP_UNROLL for (int64_t k = i; k < i + 4 * LANES; k += LANES) sum += ADAM(p + k, g + k, s1 + k, s2 + k);
+        for (; i + LANES <= end; i += LANES) sum += ADAM(p + i, g + i, s1 + i, s2 + i);
         if (i < end) {
             REAL part[4][LANES];
             int left = (int)(end - i);
@@ -124,14 +127,20 @@ static double FN(update_adam)(void *p_, void *g_, void *s1_, void *s2_, int64_t 
             AT(part[1], 0) = FN(load_part)(g + i, left);
             AT(part[2], 0) = FN(load_part)(s1 + i, left);
             AT(part[3], 0) = FN(load_part)(s2 + i, left);
-            sum += FN(adam_vector)(part[0], part[1], part[2], part[3], alpha, rate, b1, b2, c1, c2, epsilon);
+            sum += ADAM(part[0], part[1], part[2], part[3]);
             FN(store_part)(p + i, AT(part[0], 0), left);
             FN(store_part)(s1 + i, AT(part[2], 0), left);
             FN(store_part)(s2 + i, AT(part[3], 0), left);
         }
-        squares += FN(sum_lanes)(sum);
+        if (decay)
+            squares += FN(sum_lanes)(sum);
     }
-    return u->alpha > 0 ? squares : 0;
+#undef ADAM
+    return squares;
+}
+
+static double FN(update_adam)(void *p, void *g, void *s1, void *s2, int64_t count, const fbp_update *u) {
+    return u->alpha > 0 ? FN(adam_slice)(p, g, s1, s2, count, u, 1) : FN(adam_slice)(p, g, s1, s2, count, u, 0);
 }
 #endif
 #undef UPDATE
