@@ -67,3 +67,23 @@ def test_value_and_grad(benchmark):
     benchmark.group = "gradient"
     loss, grad = benchmark(net.value_and_grad, params, X, y, out=out)
     assert np.isfinite(loss) and np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("shuffle", [False, True], ids=["in order", "shuffled"])
+@pytest.mark.parametrize("epochs", [20, 120])
+def test_epochs_of_a_small_net(benchmark, shuffle, epochs):
+    """Epochs of 4-32-32-1, 100 steps each: what 100 of them add is the engine's and Python's."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((6400, 4), "float32"), rng.standard_normal(6400, "float32")
+    model = fastbp.MLPRegressor(
+        hidden_layer_sizes=(32, 32), batch_size=64, max_iter=epochs, shuffle=shuffle,
+        n_iter_no_change=np.inf, random_state=0, n_threads=1,
+    )  # fmt: skip
+
+    def fit():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(X, y)
+
+    benchmark.group = f"{epochs} epochs of sciml"
+    assert benchmark(fit).n_iter_ == epochs

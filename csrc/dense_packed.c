@@ -20,8 +20,7 @@ enum {
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* the k-th of the equal blocks that count is cut into, none longer than `most`, each a multiple of
- * `unit`, a power of two */
+/* the length of the equal blocks that count is cut into: at most `most`, a multiple of `unit`, a power of two */
 static int64_t block_of(int64_t count, int64_t most, int64_t unit) {
     if (count <= most)
         return (count + unit - 1) & -unit;
@@ -131,7 +130,7 @@ static void next_lines(fbp_ahead *ahead, const void *line, int64_t stride, int64
 /* No block follows: a coming row instead, over the k of this tile. */
 static void next_row(fbp_ahead *ahead, const fbp_layer *layer, fbp_coming *coming, int64_t k) {
     const fbp_data *data = coming->rows.data;
-    int64_t bytes = layer->in * (data->x_dtype == FBP_F32 ? 4 : 8);
+    int64_t bytes = (int64_t)layer->in * (data->x_dtype == FBP_F32 ? 4 : 8);
     ahead->block = (const char *)data->x + fbp_row_of(&coming->rows, coming->at++) * data->row_stride;
     ahead->step = ceil_div(bytes, k);
 }

@@ -1,146 +1,30 @@
-"""Threads: the same bits for any number of them, and a process that is left as it was found."""
+"""Threads: fits side by side, forks, Ctrl-C, and how many threads a fit starts."""
 
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import joblib
 import pytest
 from thread_problems import (
-    CASES,
-    Watch,
-    blas_threads,
     classification,
     classifier,
     digest,
     fit_digest,
-    make_rows,
-    make_trainer,
     most_new_threads,
-    train,
+    run_at_once,
 )
 
-import fastbp
-from fastbp import _core, _reference
-from fastbp._threads import single_threaded_blas
-
 HERE = Path(__file__).parent
-TEAMS = (1, 2, 3, 4, 8)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts by /proc")
 
 
-def assert_same_bits(case, dtype, activation, csr=False, optimizer="adam", teams=TEAMS, **more):
-    X, y = make_rows(case, dtype, csr)
-    data = _core.Data(X, y)
-    found = {}
-    for n_threads in teams:
-        trainer = make_trainer(case, activation, dtype, n_threads, optimizer, **more)
-        assert (trainer.n_threads > 1) == (n_threads > 1), "the case is too small for a team"
-        with single_threaded_blas():
-            found[n_threads] = train(trainer, case, data, X.shape[0], optimizer)
-    assert len({bits for bits, _ in found.values()}) == 1, found
-    assert len({tuple(losses) for _, losses in found.values()}) == 1, found
-
-
-# ---- the same bits ----
-
-
-@pytest.mark.parametrize("dense", ["packed", "blas"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
-@pytest.mark.parametrize("case", CASES)
-def test_weights_are_the_same_bits(case, activation, dtype, dense, monkeypatch):
-    monkeypatch.setenv("FASTBP_DENSE", dense)
-    assert make_trainer(case, activation, dtype, 1).plan()["dense"][0] == dense
-    assert_same_bits(case, dtype, activation)
-
-
-@pytest.mark.parametrize("sparse", [True, False], ids=["non-zeros", "gathered"])
-@pytest.mark.parametrize("dense", ["packed", "blas"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", ["mnist100", "tabular", "uneven"])
-def test_weights_from_csr_rows_are_the_same_bits(case, dtype, dense, sparse, monkeypatch):
-    monkeypatch.setenv("FASTBP_DENSE", dense)
-    assert_same_bits(case, dtype, "relu", csr=True, sparse=sparse)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
-@pytest.mark.parametrize("level", _core.cpu_levels()[1:])
-def test_weights_are_the_same_bits_at_every_level(level, activation, dtype, monkeypatch):
-    levels = _core.cpu_levels()
-    disabled = [os.environ.get("FASTBP_DISABLE_CPU", ""), *levels[: levels.index(level)]]
-    monkeypatch.setenv("FASTBP_DISABLE_CPU", ",".join(disabled))
-    monkeypatch.setenv("FASTBP_DENSE", "packed")
-    assert _core.cpu_level() == level
-    assert_same_bits("uneven", dtype, activation)
-
-
-@pytest.mark.parametrize("dense", ["packed", "blas"])
-@pytest.mark.parametrize("optimizer", _reference.OPTIMIZERS)
-def test_weights_are_the_same_bits_by_every_optimizer(optimizer, dense, monkeypatch):
-    monkeypatch.setenv("FASTBP_DENSE", dense)
-    assert_same_bits("tabular", "float32", "tanh", optimizer=optimizer)
-
-
-@pytest.mark.parametrize("case", ["tabular", "wide"])
-def test_weights_of_micro_batches_are_the_same_bits(case):
-    cap = make_trainer(case, "relu", "float32", 1).plan()["arena_bytes"] * 2 // 3
-    assert_same_bits(case, "float32", "relu", max_memory=cap)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", ["tabular", "wide", "uneven"])
-def test_gradients_and_outputs_are_the_same_bits(case, dtype):
-    sizes, batch, n, loss = CASES[case]
-    X, y = make_rows(case, dtype)
-    found = {}
-    for n_threads in TEAMS:
-        net = fastbp.Network(
-            sizes, "tanh", loss=loss, dtype=dtype, batch_size=batch, n_threads=n_threads
-        )
-        params = net.init_params(0)
-        value, grad = net.value_and_grad(params, X, y, alpha=0.1)
-        found[n_threads] = digest([value], grad, net.forward(params, X))
-    assert len(set(found.values())) == 1, found
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_fits_and_predictions_are_the_same_bits(dtype):
-    X, y = classification()
-    found = {}
-    for n_threads in TEAMS:
-        est = classifier(n_threads, dtype=dtype, activation="logistic").fit(X, y)
-        assert (est.memory_plan_.n_threads > 1) == (n_threads > 1)
-        found[n_threads] = digest(*est.coefs_, *est.intercepts_, est.predict_proba(X))
-    assert len(set(found.values())) == 1, found
-
-
 # ---- several fits at once ----
-
-
-def run_at_once(tasks):
-    """Results of the tasks, each in a Python thread of its own, started together."""
-    start = threading.Barrier(len(tasks))
-    results = [None] * len(tasks)
-
-    def run(i):
-        start.wait()
-        results[i] = tasks[i]()
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(tasks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert not any(thread.is_alive() for thread in threads), "a fit hangs"
-    return results
 
 
 @pytest.mark.parametrize("dense", ["packed", "blas"])
@@ -340,81 +224,6 @@ def test_teams_of_several_trainers_are_their_own():
     # The two Python threads that run the fits, and one worker each.
     most, left = most_new_threads(lambda: run_at_once([fit, fit]))
     assert most <= 4 and left == 0
-
-
-# ---- BLAS ----
-
-
-@pytest.fixture
-def two_blas_threads():
-    """BLAS as on a machine with two cores; what it had before comes back afterwards."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(2, user_api="blas"):
-        if 2 not in blas_threads().values():
-            pytest.skip("BLAS has one thread")
-        yield blas_threads()
-
-
-def test_blas_has_one_thread_during_a_fit(two_blas_threads):
-    X, y = classification()
-    with Watch(blas_threads) as watch:
-        classifier(2, max_iter=100).fit(X, y)
-    assert {name: 1 for name in two_blas_threads} in watch.seen
-    assert blas_threads() == two_blas_threads
-
-
-def test_blas_has_one_thread_during_a_fit_in_any_python_thread(two_blas_threads):
-    X, y = classification()
-    classifier(2).fit(X, y)
-    for _ in range(2):
-        with Watch(blas_threads) as watch:
-            run_at_once([lambda: classifier(2, max_iter=100).fit(X, y)])
-        assert {name: 1 for name in two_blas_threads} in watch.seen
-        assert blas_threads() == two_blas_threads
-
-
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_blas_is_restored_after_a_fit(two_blas_threads, solver):
-    X, y = classification()
-    est = classifier(2, solver=solver).fit(X, y)
-    assert blas_threads() == two_blas_threads
-    est.predict_proba(X)
-    assert blas_threads() == two_blas_threads
-
-
-def test_blas_is_restored_after_a_fit_that_fails(two_blas_threads):
-    X, y = classification()
-    with pytest.raises(ValueError, match="non-finite"):
-        classifier(2, solver="sgd", learning_rate_init=1e30).fit(X, y)
-    assert blas_threads() == two_blas_threads
-
-
-def test_blas_is_restored_when_the_last_of_several_fits_ends(two_blas_threads):
-    X, y = classification()
-    after_the_short_one = []
-    long_fit = threading.Thread(target=classifier(1, max_iter=400).fit, args=(X, y))
-    long_fit.start()
-    while set(blas_threads().values()) != {1} and long_fit.is_alive():
-        time.sleep(0.001)
-    classifier(2).fit(X, y)
-    after_the_short_one = blas_threads()
-    assert long_fit.is_alive(), "the long fit was too short"
-    assert set(after_the_short_one.values()) == {1}
-    long_fit.join()
-    assert blas_threads() == two_blas_threads
-
-
-def test_blas_keeps_what_the_user_sets_between_fits(two_blas_threads):
-    from threadpoolctl import threadpool_limits
-
-    X, y = classification()
-    classifier(2).fit(X, y)
-    with threadpool_limits(1, user_api="blas"):
-        classifier(2).fit(X, y)
-        assert set(blas_threads().values()) == {1}
-    classifier(2).fit(X, y)
-    assert blas_threads() == two_blas_threads
 
 
 # ---- how many threads ----

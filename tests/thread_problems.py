@@ -153,3 +153,21 @@ def fit_report(seed, n_threads):
     most, left = most_new_threads(lambda: est.fit(*classification(seed)))
     plan = est.memory_plan_.n_threads
     return digest(*est.coefs_, *est.intercepts_), plan, most, left, os.getpid()
+
+
+def run_at_once(tasks):
+    """Results of the tasks, each in a Python thread of its own, started together."""
+    start = threading.Barrier(len(tasks))
+    results = [None] * len(tasks)
+
+    def run(i):
+        start.wait()
+        results[i] = tasks[i]()
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(tasks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads), "a fit hangs"
+    return results

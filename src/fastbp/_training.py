@@ -61,32 +61,24 @@ def split_rows(estimator, n_rows, stratify, random_state):
 class RowOrder:
     """The order in which the rows are visited, epoch by epoch.
 
-    Each epoch permutes the order of the one before with ``random_state.shuffle`` of 0..n-1: the
-    stream of ``sklearn.utils.shuffle``. Three index arrays, allocated once.
+    Each epoch shuffles the order of the one before, in place. That is what taking the rows by a
+    shuffled 0..n-1 comes to, which is what scikit-learn does: the same stream, the same order.
     """
 
     def __init__(self, n_rows, rows, shuffle, random_state):
-        self._identity = np.arange(n_rows, dtype=np.int64)
-        self._order = self._identity.copy()
+        self._order = np.arange(n_rows, dtype=np.int64)
         self._rows = rows
         self._random_state = random_state if shuffle else None
-        if shuffle:
-            self._draw = np.empty_like(self._order)
-            self._spare = np.empty_like(self._order)
-        self._visit = self._order if rows is None else rows
+        self._visit = self._order if rows is None else rows.copy() if shuffle else rows
 
     def next_epoch(self):
         """Row numbers of the data in visiting order."""
-        if self._random_state is None:
-            return self._visit
-        np.copyto(self._draw, self._identity)
-        self._random_state.shuffle(self._draw)
-        # mode="clip" writes into `out` directly; the default would buffer.
-        np.take(self._order, self._draw, out=self._spare, mode="clip")
-        self._order, self._spare = self._spare, self._order
-        if self._rows is None:
-            return self._order
-        return np.take(self._rows, self._order, out=self._draw, mode="clip")
+        if self._random_state is not None:
+            self._random_state.shuffle(self._order)
+            if self._rows is not None:
+                # mode="clip" writes into `out` directly; the default would buffer.
+                np.take(self._rows, self._order, out=self._visit, mode="clip")
+        return self._visit
 
 
 def _start_history(estimator):
