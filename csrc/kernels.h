@@ -17,7 +17,7 @@
 #endif
 
 #define FBP_GATHER_AHEAD 2  /* rows that the gather prefetches ahead */
-#define FBP_PANEL_AHEAD 10  /* rows of a panel that a product prefetches ahead: 2% at widths of 256 to 512 */
+#define FBP_PANEL_AHEAD 10  /* rows of a panel that a far product prefetches ahead: up to 10% of a step */
 #define FBP_CSR_CHUNK 256   /* entries of a sparse row that are handled at a time */
 #define FBP_LOSS_BLOCK 64   /* rows (or columns) whose intermediate values live on the stack */
 

@@ -33,8 +33,9 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
     x += ks;                                                                            \
     b += ldb;
 
-/* c(m,nv vectors) = a b over k, + bias or + c; row r of a lies rs apart, column k ks apart; in blocks of NR
- * columns, the next block `jump` further on. m, nv, rs are constants at each call. */
+/* c(m,nv vectors) = a b over k, + bias or + c. From panels a is read number by number along k, the next panel
+ * `jump` further on; from a strip (or rows like one) m numbers side by side, the next k `jump` further on.
+ * m, nv and strip are constants at each call. */
 static inline
     __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int strip, int64_t k,
                                                  const REAL *a, int64_t jump, const REAL *b, int64_t ldb,
@@ -89,7 +90,7 @@ static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
 #endif
 
 /* One function per number of rows and vectors: inlined into one, their addresses would crowd the sums out of the
- * registers. panels: a in panels, the next `jump` further on. strip: a^T in a strip; jump has no meaning. */
+ * registers. panels: a in panels, the next `jump` further on. strip: a^T, row by row `jump` apart. */
 #define TILES(M)                                                                                        \
     TILE(panels, M, 1, 0) TILE(panels, M, 2, 0) TILE(strip, M, 1, 1) TILE(strip, M, 2, 1)
 #define TILE(name, M, V, STRIP)                                                                         \
