@@ -18,6 +18,7 @@
 
 #define FBP_GATHER_AHEAD 2  /* rows that the gather prefetches ahead */
 #define FBP_PANEL_AHEAD 10  /* rows of a panel that a far product prefetches ahead: up to 10% of a step */
+#define FBP_PACK_ROWS 16    /* rows of a matrix that are packed together */
 #define FBP_CSR_CHUNK 256   /* entries of a sparse row that are handled at a time */
 #define FBP_LOSS_BLOCK 64   /* rows (or columns) whose intermediate values live on the stack */
 

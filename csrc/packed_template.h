@@ -245,16 +245,20 @@ FBP_ACTIVATIONS(SINGLE)
 
 /* ---- packing ------------------------------------------------------------------------------------- */
 
-/* panels(cols / NR, rows in all, NR), rows r0..r1 = M(r0..r1,cols); the last panel is padded with zeros */
+/* panels(cols / NR, rows in all, NR), rows r0..r1 = M(r0..r1,cols); the last panel is padded with zeros. A few
+ * rows at a time: columns of all rows would read lines a power of two apart, whole rows would write them. */
 static void FN(pack_panels)(void *panels, const void *m_, int64_t rows, int cols, int64_t r0, int64_t r1) {
-    REAL *to = panels;
-    const REAL *m = m_;
-    int left = cols;
-    for (; left >= NR; left -= NR, to += rows * NR, m += NR)
-        for (int64_t r = r0; r < r1; r++)
-            EACH(v, 2) AT(to, r * NR + v * LANES) = AT((REAL *)m, r * cols + v * LANES);
-    if (left)
-        for (int64_t r = r0; r < r1; r++) FN(load_row)(to + r * NR, m + r * cols, left);
+    for (int64_t first = r0; first < r1; first += FBP_PACK_ROWS) {
+        int64_t end = first + FBP_PACK_ROWS < r1 ? first + FBP_PACK_ROWS : r1;
+        REAL *to = panels;
+        const REAL *m = m_;
+        int left = cols;
+        for (; left >= NR; left -= NR, to += rows * NR, m += NR)
+            for (int64_t r = first; r < end; r++)
+                EACH(v, 2) AT(to, r * NR + v * LANES) = AT((REAL *)m, r * cols + v * LANES);
+        if (left)
+            for (int64_t r = first; r < end; r++) FN(load_row)(to + r * NR, m + r * cols, left);
+    }
 }
 
 #if VBYTES == 64 && defined(FBP_IS_F32)
