@@ -16,7 +16,8 @@
 #endif
 
 enum {
-    FLOPS_PER_LOOK = 8000000, /* about 50 us: looking at the clock oftener costs small nets 1% */
+    FLOPS_PER_LOOK = 8000000, /* about 50 us: looking at the clock at each step costs small nets 1% */
+    FLOPS_OF_A_STEP = 20000,  /* as many as the time of a step without any work is worth */
     JOINED_ROWS = 1024,       /* rows that go through the layers together where cuts are free */
     JOINED_WEIGHTS = 65536,   /* numbers of dW that are made, used and packed while in the L2 cache */
     JOINED_SPARSE =
@@ -211,8 +212,8 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
     return loss;
 }
 
-/* beta^t of Adam's bias corrections: by pow at every 64th t and by multiplication between, the same bits
- * wherever a call begins and half the time of two pow in each step */
+/* beta^t of Adam's bias corrections: by pow at every 64th t and by multiplication between: the same bits
+ * wherever a call begins */
 enum { POWERS = 64 };
 static double power(double beta, int64_t t, double before) {
     return t % POWERS ? before * beta : pow(beta, (double)t);
@@ -296,7 +297,7 @@ static void epoch_task(void *context, int t) {
             if (!go_on)
                 break;
             steps++;
-            flops += 6.0 * (double)n * (double)j->tr->net.n_weights;
+            flops += FLOPS_OF_A_STEP + 6.0 * (double)n * (double)j->tr->net.n_weights;
             if (t == 0 && flops > FLOPS_PER_LOOK) {
                 e->pause = seconds_now() - start > e->seconds;
                 flops = 0;

@@ -310,6 +310,38 @@ def test_ctrl_c_is_heard_within_an_epoch(n_threads):
     assert finite and steps == 4
 
 
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals go to main"
+)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_pause_is_soon_whatever_the_net(n_threads):
+    """The steps of a net of two weights are all overhead: their work says nothing of their time."""
+    X = np.random.RandomState(0).randn(1_000_000, 1).astype(np.float32)
+    data, order = _core.Data(X, X), np.arange(len(X), dtype=np.int64)
+    trainer = _core.Trainer((1, 1), (), "squared_error", "float32", 1, "adam", n_threads)
+    params, state = np.zeros(2, np.float32), (np.zeros(2, np.float32), np.zeros(2, np.float32))
+
+    class Alarm(Exception):
+        pass
+
+    def ring(*_):
+        raise Alarm
+
+    def seconds_to_hear(delay):
+        start = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        with pytest.raises(Alarm):
+            trainer.train_epoch(params, state, data, order, 1, alpha=0.0, learning_rate=1e-3)
+        return time.perf_counter() - start - delay
+
+    handler = signal.signal(signal.SIGALRM, ring)
+    try:
+        assert min(seconds_to_hear(0.01) for _ in range(3)) < 0.08
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
 def test_diverging_steps_stop():
     epochs = Epochs("squared_error", "sgd", "float32")
     _, steps, finite, _, _ = epochs.core(epochs.orders(1) * 20, learning_rate=1e15)

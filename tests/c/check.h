@@ -142,6 +142,16 @@ static inline void use_level(const char *const *names, int level, const char *al
     setenv("FASTBP_DISABLE_CPU", list, 1);
 }
 
+/* f(z) by the C library */
+static inline double exact_act(fbp_activation act, double z) {
+    switch (act) {
+    case FBP_ACT_logistic: return 1 / (1 + exp(-z));
+    case FBP_ACT_tanh: return tanh(z);
+    case FBP_ACT_relu: return z < 0 ? 0 : z;
+    default: return z;
+    }
+}
+
 /* Calls test(dtype, its kernels) for both dtypes at every level that the environment leaves. */
 static inline void at_every_level(void (*test)(fbp_dtype dtype, const fbp_kernels *kernels)) {
     const char *names[4], *given = getenv("FASTBP_DISABLE_CPU");

@@ -87,14 +87,6 @@ static void randomise(void *a, double *exact, int64_t count, double bound, int s
     for (int64_t i = 0; i < count; i++) exact[i] = get(a, i, dtype);
 }
 
-static double value_of(fbp_activation act, double z) {
-    switch (act) {
-    case FBP_ACT_logistic: return 1 / (1 + exp(-z));
-    case FBP_ACT_tanh: return tanh(z);
-    case FBP_ACT_relu: return z < 0 ? 0 : z;
-    default: return z;
-    }
-}
 static double slope_of(fbp_activation act, double a) {
     return act == FBP_ACT_logistic ? a * (1 - a) : act == FBP_ACT_tanh ? 1 - a * a : 1;
 }
@@ -393,7 +385,7 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
     randomise(p.b, p.exact_b, out, 1, where == 3, dtype);
     randomise(dz_rows, p.exact_dz, n * out, 1, where == 2 || where == 3 ? special : 0, dtype);
     for (int64_t i = 0; i < n * in; i++) {
-        p.exact_a[i] = value_of(act, p.exact_z_in[i]);
+        p.exact_a[i] = exact_act(act, p.exact_z_in[i]);
         p.exact_slope[i] = slope_of(act, p.exact_a[i]);
     }
 

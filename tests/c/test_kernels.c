@@ -162,14 +162,6 @@ static void values_do_not_depend_on_their_place(fbp_dtype dtype, const fbp_kerne
 
 /* ---- activations ------------------------------------------------------------------------------------ */
 
-static double exact_act(fbp_activation act, double z) {
-    switch (act) {
-    case FBP_ACT_logistic: return 1 / (1 + exp(-z));
-    case FBP_ACT_tanh: return tanh(z);
-    case FBP_ACT_relu: return z < 0 ? 0 : z;
-    default: return z;
-    }
-}
 static double exact_slope(fbp_activation act, double z) {
     double a = exact_act(act, z);
     switch (act) {
