@@ -214,9 +214,19 @@ typedef struct {
     int64_t W, b;            /* offsets in the parameters */
     const struct fbp_dense *dense;
     void *packed, *packed_T; /* W and W^T as dense wants them, or NULL */
-    int tile_rows;           /* rows of W in one tile of the weight gradient; from shapes alone */
-    int n_tiles, tile0;      /* tiles of this layer, and of the layers before it */
+    /* Tiles of the weight gradient are rows of W, from shapes alone: see fbp_tile_row. */
+    int n_tiles, tile0; /* tiles of this layer, and of the layers before it */
+    int tile_unit;      /* they begin at multiples of it */
+    int units;          /* so many units are in `in` */
+    int tile_rows;      /* the most rows of one */
+    int64_t joined;     /* the most tiles whose dW is made, used and packed together */
 } fbp_layer;
+
+/* The first row of a tile: all have about the same number. */
+static inline int fbp_tile_row(const fbp_layer *layer, int64_t tile) {
+    int64_t row = tile == 0 ? 0 : layer->units * tile / layer->n_tiles * layer->tile_unit;
+    return tile < layer->n_tiles ? (int)row : layer->in;
+}
 
 /* The matrices are given from row 0 of the pass; r0..r1 are the rows to do, n the rows of the pass.
  * dz is in whatever layout this dense likes best. */
@@ -300,7 +310,9 @@ typedef struct {
     size_t scratch_bytes;
     double *loss_part;   /* per row tile */
     double *square_part; /* sum of squared weights per weight tile, over the layers */
-    fbp_coming *coming;  /* of this thread, or NULL */
+    char *grad_part; /* dW of joined tiles or a db, one piece per thread; NULL where the gradient is kept */
+    size_t grad_part_bytes;
+    fbp_coming *coming; /* of this thread, or NULL */
 } fbp_tape;
 
 /* Rows r0..r1 of the pass: X -> z of all layers, that of the last into `result` (n, out). */
@@ -312,10 +324,11 @@ double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *t
 /* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */
 void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
                         int l, int64_t r0, int64_t r1, void *scratch);
-/* Rows i0..i1 of dW of layer l, and columns j0..j1 of db, from all rows of the pass. */
-void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+/* Rows i0..i1 of dW of layer l (dW points at row i0), and columns j0..j1 of db (at column 0), from all rows of
+ * the pass. */
+void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *dW, int l,
                          int i0, int i1, int accumulate, void *scratch);
-void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *db, int l,
                        int j0, int j1, int accumulate);
 
 /* ---- trainer: all of them together ------------------------------------------------------------ */
@@ -349,7 +362,7 @@ typedef struct {
     int forward_only;
     int csr;
     fbp_arena store; /* what outlives a mini-batch: gradient and packed weights */
-    void *grad;      /* gradient of the mini-batch, n_params; NULL for optimizer `none` */
+    void *grad;      /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
 } fbp_trainer;
 
 /* measure != 0 allocates nothing but the trainer's few bookkeeping bytes: its arenas have sizes and no

@@ -91,12 +91,11 @@ void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tap
                              dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n, scratch);
 }
 
-void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *dW, int l,
                          int i0, int i1, int accumulate, void *scratch) {
     const fbp_layer *layer = &net->layers[l];
     fbp_activation act_in;
     const void *z_in = z_into(net, tape, l, &act_in);
-    void *dW = at(grad, layer->W + (int64_t)i0 * layer->out, be);
     if (l == 0 && tape->csr)
         be->kernels->csr_weight_grad(dW, dz_of(net, tape, l), layer->dense->dz_panel(be, layer->out),
                                      tape->csr, i0, i1, tape->n, layer->out, accumulate);
@@ -105,9 +104,8 @@ void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_ta
                                   accumulate, scratch, l == 0 ? tape->coming : NULL);
 }
 
-void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *grad, int l,
+void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *db, int l,
                        int j0, int j1, int accumulate) {
     const fbp_layer *layer = &net->layers[l];
-    layer->dense->bias_grad(be, layer, at(grad, layer->b, be), dz_of(net, tape, l), j0, j1, tape->n,
-                            accumulate);
+    layer->dense->bias_grad(be, layer, db, dz_of(net, tape, l), j0, j1, tape->n, accumulate);
 }

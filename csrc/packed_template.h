@@ -293,7 +293,7 @@ static inline __attribute__((always_inline)) void FN(transpose_block)(REAL *b, i
             AT(b, i * ldb) = x[i];
 }
 
-/* panels(rows / NR, cols, NR) of M^T, its columns r0..r1 = M(r0..r1,cols)^T. r0 is a multiple of NR. */
+/* panels(rows / NR, cols, NR) of M^T, its columns r0..r1 = M(r0..r1,cols)^T. r0 is a multiple of LANES. */
 static void FN(pack_transposed)(void *panels, const void *m_, int cols, int r0, int r1) {
     for (int r = r0; r < r1; r += LANES) {
         const REAL *m = (const REAL *)m_ + (int64_t)r * cols;

@@ -18,10 +18,7 @@
 enum {
     FLOPS_PER_LOOK = 8000000, /* about 50 us: looking at the clock at each step costs small nets 1% */
     FLOPS_OF_A_STEP = 20000,  /* as many as the time of a step without any work is worth */
-    JOINED_ROWS = 1024,       /* rows that go through the layers together where cuts are free */
-    JOINED_WEIGHTS = 65536,   /* numbers of dW that are made, used and packed while in the L2 cache */
-    JOINED_SPARSE =
-        262144 /* the same for a sparse first layer, which reads all entries for each part of dW */
+    JOINED_ROWS = 1024        /* rows that go through the layers together where cuts are free */
 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -53,8 +50,9 @@ static void restore_state(unsigned state) { (void)state; }
 typedef struct {
     fbp_trainer *tr;
     fbp_epoch *epoch;
-    void *grad;   /* NULL: loss only */
+    int backward; /* the gradient is wanted, not the loss alone */
     int updates;  /* params follow each mini-batch; otherwise the gradient is the result */
+    void *grad;   /* n_params; NULL where every part of it is used at once */
     void *result; /* of a forward pass */
 } job;
 
@@ -87,20 +85,13 @@ static const void *rows_in_place(const fbp_trainer *tr, const fbp_epoch *epoch, 
     return (const char *)data->x + first * data->row_stride;
 }
 
-/* Weight tiles lo..hi as rows of W */
-static void tile_rows(const fbp_layer *layer, int64_t lo, int64_t hi, int *i0, int *i1) {
-    *i0 = (int)lo * layer->tile_rows;
-    *i1 = hi * layer->tile_rows < layer->in ? (int)hi * layer->tile_rows : layer->in;
-}
-
 /* The caller may have changed the parameters since the last call. */
 static void pack_weights(const fbp_trainer *tr, void *params, int t) {
     for (int l = 0; l < tr->net.n_layers; l++) {
         const fbp_layer *layer = &tr->net.layers[l];
         int64_t lo, hi;
-        int i0, i1;
         fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
-        tile_rows(layer, lo, hi, &i0, &i1);
+        int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, hi);
         if (i0 < i1 && layer->dense->pack)
             layer->dense->pack(&tr->backend, layer, offset(params, layer->W, tr), i0, i1);
     }
@@ -108,12 +99,12 @@ static void pack_weights(const fbp_trainer *tr, void *params, int t) {
 }
 
 /* The update of count parameters from `at` on; returns their sum of squares before it (alpha > 0). */
-static double update_slice(const job *j, int64_t at, int64_t count, const fbp_update *update) {
+static double update_slice(const job *j, int64_t at, void *grad, int64_t count, const fbp_update *update) {
     const fbp_trainer *tr = j->tr;
     void **state = j->epoch->state;
-    return tr->backend.kernels->update[tr->optimizer](offset(j->epoch->params, at, tr),
-                                                      offset(j->grad, at, tr), offset(state[0], at, tr),
-                                                      offset(state[1], at, tr), count, update);
+    return tr->backend.kernels->update[tr->optimizer](offset(j->epoch->params, at, tr), grad,
+                                                      offset(state[0], at, tr), offset(state[1], at, tr),
+                                                      count, update);
 }
 
 /* dW, db of layer l from all rows, this thread's part; `update` set: and the step that follows. */
@@ -122,39 +113,39 @@ static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int 
     const fbp_trainer *tr = j->tr;
     const fbp_backend *be = &tr->backend;
     const fbp_layer *layer = &tr->net.layers[l];
-    void *scratch = tape->scratch + (size_t)t * tape->scratch_bytes;
-    int64_t lo, hi, joined = 1;
-    int i0, i1;
-    if (layer->dense->free_cut) {
-        int numbers = l == 0 && tr->csr ? JOINED_SPARSE : JOINED_WEIGHTS;
-        joined = numbers / ((int64_t)layer->tile_rows * layer->out);
-        joined = joined < 4 ? 4 : joined;
-    }
+    void *scratch = tape->scratch + (size_t)t * tape->scratch_bytes,
+         *W = offset(j->epoch->params, layer->W, tr);
+    void *part = j->grad ? NULL : tape->grad_part + (size_t)t * tape->grad_part_bytes;
+    int64_t lo, hi;
     fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
-    for (int64_t first = lo; first < hi; first += joined) {
-        int64_t end = first + joined < hi ? first + joined : hi;
-        tile_rows(layer, first, end, &i0, &i1);
-        fbp_net_weight_grad(&tr->net, be, tape, j->grad, l, i0, i1, accumulate, scratch);
-        if (!update)
-            continue;
-        for (int64_t tile = first; tile < end; tile++) {
-            int k0, k1;
-            tile_rows(layer, tile, tile + 1, &k0, &k1);
-            tape->square_part[layer->tile0 + tile] =
-                update_slice(j, layer->W + (int64_t)k0 * layer->out, (int64_t)(k1 - k0) * layer->out, update);
+    for (int64_t groups = ceil_div(hi - lo, layer->joined); groups > 0;
+         groups--) { /* of about the same size */
+        int64_t end = lo + (hi - lo) / groups;
+        int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end), k0 = i0, k1;
+        int64_t at = layer->W + (int64_t)i0 * layer->out;
+        char *dW = j->grad ? offset(j->grad, at, tr) : part;
+        fbp_net_weight_grad(&tr->net, be, tape, dW, l, i0, i1, accumulate, scratch);
+        for (; update && lo < end; lo++, k0 = k1) {
+            k1 = lo + 1 < end ? fbp_tile_row(layer, lo + 1) : i1;
+            int64_t count = (int64_t)(k1 - k0) * layer->out;
+            tape->square_part[layer->tile0 + lo] = update_slice(j, at, dW, count, update);
+            at += count;
+            dW += count * (int64_t)be->item;
         }
-        if (layer->dense->pack && j->updates)
-            layer->dense->pack(be, layer, offset(j->epoch->params, layer->W, tr), i0, i1);
+        if (update && j->updates && layer->dense->pack)
+            layer->dense->pack(be, layer, W, i0, i1);
+        lo = end;
     }
     fbp_share(ceil_div(layer->out, 64), t, tr->n_threads, &lo, &hi); /* a column's sum is one thread's */
     int j0 = (int)lo * 64, j1 = hi * 64 < layer->out ? (int)hi * 64 : layer->out;
     if (j0 >= j1)
         return;
-    fbp_net_bias_grad(&tr->net, be, tape, j->grad, l, j0, j1, accumulate);
+    char *db = j->grad ? offset(j->grad, layer->b, tr) : part;
+    fbp_net_bias_grad(&tr->net, be, tape, db, l, j0, j1, accumulate);
     if (update) {
         fbp_update plain = *update;
         plain.alpha = 0;
-        update_slice(j, layer->b + j0, j1 - j0, &plain);
+        update_slice(j, layer->b + j0, db + j0 * (int64_t)be->item, j1 - j0, &plain);
     }
 }
 
@@ -188,13 +179,13 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
             int64_t end = (i + 1) * tr->tile < r1 ? (i + 1) * tr->tile : r1;
             tape->loss_part[i] = fbp_net_loss(net, &tr->backend, tape, rows, i * tr->tile, end);
         }
-        for (int l = top; j->grad && l >= done; l--)
+        for (int l = top; j->backward && l >= done; l--)
             fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);
     }
     fbp_pool_barrier(tr->pool);
     double loss = 0;
     for (int64_t tile = 0; tile < tiles; tile++) loss += tape->loss_part[tile];
-    if (!j->grad || (j->updates && !isfinite(loss))) {
+    if (!j->backward || (j->updates && !isfinite(loss))) {
         fbp_pool_barrier(tr->pool); /* loss_part may be written again only when all have read it */
         return loss;
     }
@@ -264,7 +255,7 @@ static double run_batch(const job *j, int64_t first, int64_t n, double mass, int
         if (j->updates && !isfinite(loss))
             return loss;
     }
-    if (e->alpha > 0 && j->grad) {
+    if (e->alpha > 0 && j->backward) {
         const fbp_layer *top = &tr->net.layers[tr->net.n_layers - 1];
         for (int i = 0; i < top->tile0 + top->n_tiles; i++) squares += tr->tape.square_part[i];
     } else if (e->alpha > 0 && t == 0) {
@@ -317,7 +308,7 @@ static void epoch_task(void *context, int t) {
 }
 
 void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch) {
-    job j = {tr, epoch, tr->grad, 1, NULL};
+    job j = {tr, epoch, .backward = 1, .updates = 1, .grad = tr->grad};
     epoch->pause = 0;
     fbp_pool_run(tr->pool, epoch_task, &j);
 }
@@ -336,7 +327,7 @@ static void value_grad_task(void *context, int t) {
 }
 
 double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad) {
-    job j = {tr, epoch, grad, 0, NULL};
+    job j = {tr, epoch, .backward = grad != NULL, .grad = grad};
     fbp_pool_run(tr->pool, value_grad_task, &j);
     return epoch->loss_sum;
 }
@@ -370,6 +361,6 @@ static void forward_task(void *context, int t) {
 }
 
 void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result) {
-    job j = {tr, epoch, NULL, 0, result};
+    job j = {tr, epoch, .result = result};
     fbp_pool_run(tr->pool, forward_task, &j);
 }

@@ -7,15 +7,22 @@
 #include "fastbp.h"
 
 enum {
-    ROW_TILES = 64,            /* at most; losses are summed tile by tile */
-    WEIGHT_TILE = 32,          /* rows of W: a multiple of every panel */
+    ROW_TILES = 64,         /* at most; losses are summed tile by tile */
+    WEIGHT_TILE = 32,       /* rows of W, about; a multiple of every panel */
+    WEIGHT_UNIT = 16,       /* rows of W whose transposes fill whole vectors */
+    JOINED_WEIGHTS = 65536, /* numbers of dW that are made, used and packed while in the L2 cache */
+    JOINED_SPARSE =
+        262144, /* the same for a sparse first layer, which reads all entries for each part of dW */
     FLOPS_PER_TILE = 1 << 21,  /* of a BLAS call for the weight gradient */
+    FLOPS_OF_TWO = 1 << 19,    /* of a weight gradient that two threads share */
     SPARE_THREADS = 8,         /* whose scratch max_memory leaves room for */
     FEW_ROWS = 64,             /* predictions of fewer rows do not pay for packing the weights */
     FLOPS_PER_THREAD = 2000000 /* about 15 us of work pays for the barriers of a step */
 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* the largest power of two <= x, within 1..ROW_TILES */
 static int tiles_for(double x) {
@@ -24,19 +31,35 @@ static int tiles_for(double x) {
     return tiles;
 }
 
-/* Row tiles are what losses are summed over, weight tiles what squares are summed over. Where cuts are free
- * they are small, to share them evenly; otherwise each is a BLAS call of its own. */
+/* Weight tiles are what squares of weights are summed over. Where cuts are free they are small and of even
+ * number, to share them evenly between two threads or four; otherwise each is a BLAS call of its own. */
+static void cut_weights(const fbp_trainer *tr, fbp_layer *layer) {
+    double flops = 2 * (double)tr->pass * layer->in * layer->out;
+    int64_t tiles = tiles_for(flops / FLOPS_PER_TILE);
+    int is_first = layer->W == 0;
+    layer->tile_unit = WEIGHT_TILE;
+    layer->joined = 1;
+    if (layer->dense->free_cut) {
+        tiles =
+            layer->in < WEIGHT_UNIT || flops < FLOPS_OF_TWO ? 1 : 2 * ceil_div(layer->in, 2 * WEIGHT_TILE);
+        layer->tile_unit = is_first ? 1 : WEIGHT_UNIT;
+    }
+    layer->units = (int)ceil_div(layer->in, layer->tile_unit);
+    layer->n_tiles = (int)min64(tiles, layer->units);
+    layer->tile_rows = (int)ceil_div(layer->units, layer->n_tiles) * layer->tile_unit;
+    if (layer->dense->free_cut)
+        layer->joined = max64((is_first && tr->csr ? JOINED_SPARSE : JOINED_WEIGHTS) /
+                                  ((int64_t)layer->tile_rows * layer->out),
+                              4);
+}
+
+/* Losses are summed row tile by row tile. */
 static void cut_tiles(fbp_trainer *tr) {
-    double n = (double)tr->pass;
     int before = 0;
-    tr->tile = ceil_div(tr->pass, tiles_for(n / tr->net.layers[0].dense->row_tile));
+    tr->tile = ceil_div(tr->pass, tiles_for((double)tr->pass / tr->net.layers[0].dense->row_tile));
     for (int l = 0; l < tr->net.n_layers; l++) {
         fbp_layer *layer = &tr->net.layers[l];
-        int tiles = tiles_for(2 * n * layer->in * layer->out / FLOPS_PER_TILE);
-        layer->tile_rows = layer->dense->free_cut
-                               ? WEIGHT_TILE
-                               : (int)ceil_div(ceil_div(layer->in, tiles), WEIGHT_TILE) * WEIGHT_TILE;
-        layer->n_tiles = (int)ceil_div(layer->in, layer->tile_rows);
+        cut_weights(tr, layer);
         layer->tile0 = before;
         before += layer->n_tiles;
     }
@@ -60,6 +83,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     const fbp_backend *be = &tr->backend;
     int top = net->n_layers - 1, training = !tr->forward_only, *overflow = &arena->overflow;
     int widest[2] = {0, 0};
+    int64_t part = 0; /* numbers */
     size_t dz[2] = {0, 0};
 
     arena->cursor = store->cursor = 0;
@@ -80,6 +104,8 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
             dz[l & 1] = bytes;
         if (l < top && layer->out > widest[l & 1])
             widest[l & 1] = layer->out;
+        int64_t rows = min64(layer->joined, ceil_div(layer->n_tiles, n_threads)) * layer->tile_rows;
+        part = max64(part, max64(rows * layer->out, layer->out));
     }
 
     tape->gathered = tr->csr ? NULL : fbp_arena_take(arena, "x", -1, pass, net->layers[0].in, be->item);
@@ -107,8 +133,13 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     store->max_rows = arena->max_rows - arena->n_rows;
     store->n_rows = 0;
     tr->grad = NULL;
-    if (tr->optimizer != FBP_OPT_none && training)
+    tape->grad_part_bytes = 0;
+    if (tr->optimizer != FBP_OPT_none && training && pass < tr->batch) {
         tr->grad = fbp_arena_take(store, "grad", -1, net->n_params, 1, be->item);
+    } else if (tr->optimizer != FBP_OPT_none && training) {
+        tape->grad_part_bytes = (fbp_size(part, 1, be->item, &store->overflow) + FBP_ALIGN - 1) & -FBP_ALIGN;
+        tape->grad_part = take_bytes(store, "grad", -1, n_threads, tape->grad_part_bytes);
+    }
     for (int l = 0; l <= top; l++) {
         fbp_layer *layer = &net->layers[l];
         size_t bytes = layer->dense->packed_size(be, layer, 0, &store->overflow);

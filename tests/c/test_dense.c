@@ -362,8 +362,14 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
     problem p = {
         .be = {dtype, item_of(dtype), kernels, &naive_blas},
         .dense = dense,
-        .layer =
-            {.in = in, .out = out, .W = 1, .dense = dense, .tile_rows = (in + 31) / 32 * 32, .n_tiles = 1},
+        .layer = {.in = in,
+                  .out = out,
+                  .W = 1,
+                  .dense = dense,
+                  .tile_rows = in,
+                  .tile_unit = in,
+                  .units = 1,
+                  .n_tiles = 1},
         .act = act,
         .n = n,
         .special = special,
@@ -452,7 +458,8 @@ static void sizes_beyond_the_machine_are_seen(fbp_dtype dtype, const fbp_kernels
     fbp_dense_blas.dz_size(&be, INT64_MAX / 2, 7, &overflow);
     CHECK(overflow, "dz");
     overflow = 0;
-    fbp_layer layer = {.in = INT32_MAX, .out = 3, .W = 1, .tile_rows = 32};
+    fbp_layer layer = {
+        .in = INT32_MAX, .out = 3, .W = 1, .tile_rows = 32, .tile_unit = 32, .units = 1, .n_tiles = 1};
     fbp_dense_blas.scratch_size(&be, &layer, INT64_MAX / 2, 5, &overflow);
     CHECK(overflow, "scratch");
 }
