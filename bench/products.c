@@ -21,6 +21,8 @@ static const char *const product_name[N_PRODUCTS] = {"forward", "input_grad", "w
 static const char *const way_name[N_WAYS] = {"packed", "blas", "gemm"};
 static const fbp_activation ACT = FBP_ACT_relu;
 
+static const fbp_after nothing;
+
 static double seconds_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -182,11 +184,13 @@ static void run(bench *ways, int product, int way) {
         else
             gemm(be, 'T', 'N', in, out, n, x->z_in, in, x->dz_rows, out, x->dW, out);
     } else if (product == FORWARD) {
-        layer->dense->forward(be, layer, x->W, x->b, x->z, x->z_in, ACT, 0, n, x->scratch);
+        layer->dense->forward(be, layer, x->W, x->b, x->z, x->z_in, ACT, 0, n, x->scratch, &nothing);
     } else if (product == INPUT_GRAD) {
-        layer->dense->input_grad(be, layer, x->W, x->dz_in, x->dz, x->z_in, ACT, 0, n, n, x->scratch);
+        layer->dense->input_grad(be, layer, x->W, x->dz_in, x->dz, x->z_in, ACT, 0, n, n, x->scratch,
+                                 &nothing);
     } else {
-        layer->dense->weight_grad(be, layer, x->dW, x->dz, x->z_in, ACT, 0, in, n, 0, x->scratch, NULL);
+        layer->dense->weight_grad(be, layer, x->dW, x->dz, x->z_in, ACT, 0, in, n, 0, x->scratch, &nothing,
+                                  NULL);
     }
 }
 

@@ -44,7 +44,9 @@ static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_
 }
 
 static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
-                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch) {
+                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch,
+                    const fbp_after *after) {
+    (void)after;
     const void *a = at(z_in, r0 * layer->in, be);
     void *to = at(z, r0 * layer->out, be);
     if (act_in != FBP_ACT_identity) {
@@ -57,9 +59,9 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
 
 static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
-                       int64_t n, void *scratch) {
+                       int64_t n, void *scratch, const fbp_after *after) {
     void *to = at(dz_in, r0 * layer->in, be);
-    (void)n, (void)scratch;
+    (void)n, (void)scratch, (void)after;
     gemm(be, 'N', 'T', (int)(r1 - r0), layer->in, layer->out, at(dz, r0 * layer->out, be), layer->out, W,
          layer->out, 0, to, layer->in);
     be->kernels->derive[act_in](to, layer->in, at(z_in, r0 * layer->in, be), layer->in, r1 - r0, layer->in);
@@ -67,8 +69,8 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
 
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch, fbp_coming *coming) {
-    (void)coming;
+                        void *scratch, const fbp_after *after, fbp_coming *coming) {
+    (void)after, (void)coming;
     const void *a = at(z_in, i0, be);
     int lda = layer->in;
     if (act_in != FBP_ACT_identity) {

@@ -14,6 +14,9 @@ enum {
     BLOCK_BYTES = 1 << 19,  /* of the right factor, kept in the L2 cache with the next block beside it */
     BEYOND_BYTES = 1 << 20, /* of a z that is not in the L2 cache any more */
     STRIPS = 9,             /* of the weight gradient that pass by a block of dz together */
+    STRIPS_ONCE = 2,        /* the same, if they pass by one block only: neighbours share lines of z */
+    LEAST_SHARE = 256,      /* bytes of what comes after a product that a tile prefetches */
+    TAIL_ROWS = 64,         /* of a W whose last columns may be a tail: its sums are worth adding up */
     ROWS_AT_ONCE = 8        /* of z that are cut into strips together: their lines stay in the L1 cache */
 };
 
@@ -34,9 +37,13 @@ static char *at(const void *base, int64_t index, const fbp_backend *be) {
 /* cache lines of a row of a panel */
 static int line_of(const fbp_backend *be) { return be->kernels->nr * (int)be->item / (int)FBP_ALIGN; }
 
+/* count rounded up to whole panels, whose width is a power of two */
+static int64_t in_panels(const fbp_backend *be, int64_t count) {
+    return (count + be->kernels->nr - 1) & -(int64_t)be->kernels->nr;
+}
+
 static size_t panels_size(const fbp_backend *be, int64_t rows, int cols, int *overflow) {
-    int nr = be->kernels->nr;
-    return fbp_size(rows, ceil_div(cols, nr) * nr, be->item, overflow);
+    return fbp_size(rows, in_panels(be, cols), be->item, overflow);
 }
 
 /* A small W of whole panels is a right factor as it stands; W of one output is used as a vector. */
@@ -45,10 +52,28 @@ static int stays_unpacked(const fbp_backend *be, const fbp_layer *layer) {
                                (size_t)layer->in * (size_t)layer->out * be->item <= SMALL_BYTES);
 }
 
+/* The last columns of W, if they are a tail; see tail_template.h. */
+static int tail_of(const fbp_backend *be, const fbp_layer *layer) {
+    int tail = layer->out & (be->kernels->nr / 2 - 1); /* nr is a power of two */
+    return layer->out > 1 && layer->in >= TAIL_ROWS && tail <= be->kernels->most_tail ? tail : 0;
+}
+
+/* numbers of a group of tail columns, and of the panels before the tail */
+static int64_t tail_group(const fbp_backend *be, const fbp_layer *layer) {
+    return in_panels(be, layer->in) * 4;
+}
+static int64_t before_tail(const fbp_backend *be, const fbp_layer *layer) {
+    return in_panels(be, layer->out - tail_of(be, layer)) * layer->in;
+}
+
 static size_t packed_size(const fbp_backend *be, const fbp_layer *layer, int transposed, int *overflow) {
     if (transposed)
         return panels_size(be, layer->out, layer->in, overflow);
-    return stays_unpacked(be, layer) ? 0 : panels_size(be, layer->in, layer->out, overflow);
+    if (stays_unpacked(be, layer))
+        return 0;
+    int tail = tail_of(be, layer);
+    size_t panels = panels_size(be, layer->in, layer->out - tail, overflow);
+    return panels + fbp_size(ceil_div(tail, 4), tail_group(be, layer), be->item, overflow);
 }
 
 static int dz_panel(const fbp_backend *be, int width) {
@@ -66,9 +91,9 @@ static int64_t block_columns(const fbp_backend *be, int64_t k) {
     return (panels < 1 ? 1 : panels) * nr;
 }
 
-/* Strips of the weight gradient that are filled together: with several blocks of columns they are used again. */
-static int64_t strips_together(const fbp_backend *be, const fbp_layer *layer, int64_t k) {
-    return k * layer->out * (int64_t)be->item > BLOCK_BYTES && layer->out > block_columns(be, k) ? STRIPS : 1;
+/* Does the weight gradient have several blocks of columns, so that its strips are used again? */
+static int strips_again(const fbp_backend *be, const fbp_layer *layer, int64_t k) {
+    return k * layer->out * (int64_t)be->item > BLOCK_BYTES && layer->out > block_columns(be, k);
 }
 
 /* MR rows of K_BLOCK columns of z or dz, or the strips of the weight gradient. A pass of fewer rows has shorter
@@ -81,13 +106,18 @@ static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_
     int64_t k = min64(n, K_BLOCK);
     (void)tile;
     size_t rows = fbp_size(kern->mr, forward > backward ? forward : backward, be->item, overflow);
-    size_t strips = fbp_size(strips_together(be, layer, k) * kern->aw, k, be->item, overflow);
+    size_t strips =
+        fbp_size((strips_again(be, layer, k) ? STRIPS : STRIPS_ONCE) * kern->aw, k, be->item, overflow);
     return rows > strips ? rows : strips;
 }
 
 static void pack(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1) {
+    int in = layer->in, out = layer->out, tail = tail_of(be, layer), whole = out - tail;
     if (layer->packed)
-        be->kernels->pack_panels(layer->packed, W, layer->in, layer->out, i0, i1);
+        be->kernels->pack_panels(layer->packed, W, out, in, whole, i0, i1);
+    if (layer->packed && tail)
+        be->kernels->pack_tail(at(layer->packed, before_tail(be, layer), be), at(W, whole, be), out, in, tail,
+                               i0, i1);
     if (layer->packed_T)
         be->kernels->pack_transposed(layer->packed_T, W, layer->out, i0, i1);
 }
@@ -127,12 +157,59 @@ static void next_lines(fbp_ahead *ahead, const void *line, int64_t stride, int64
     ahead->lines = (int)lines;
 }
 
-/* No block follows: a coming row instead, over the k of this tile. */
+/* No block follows: what comes after the product, in equal shares for its tiles. */
+typedef struct {
+    fbp_after left;
+    int64_t done, share; /* bytes: of the piece, of a tile */
+} shares;
+
+static shares shares_of(const fbp_backend *be, const fbp_after *after, const factor *f) {
+    if (!after->pieces)
+        return (shares){0};
+    int64_t tiles = f->strips * in_panels(be, min64(f->columns, f->cols)) / be->kernels->nr;
+    int64_t share = after->bytes * after->pieces / (tiles < 1 ? 1 : tiles);
+    share = share < LEAST_SHARE ? LEAST_SHARE : (share + FBP_ALIGN - 1) & -FBP_ALIGN;
+    return (shares){*after, 0, min64(share, after->bytes)};
+}
+
+static void next_share(fbp_ahead *ahead, shares *s, int64_t k) {
+    ahead->block = s->left.piece + s->done;
+    ahead->step = min64(ceil_div(s->share, k), FBP_ALIGN / 4); /* a small product cannot prefetch it all */
+    s->done += s->share;
+    if (s->done >= s->left.bytes) {
+        s->done = 0;
+        s->left.piece += s->left.stride;
+        s->left.pieces--;
+    }
+}
+
+/* Nor that: a coming row, over the k of this tile. */
 static void next_row(fbp_ahead *ahead, const fbp_layer *layer, fbp_coming *coming, int64_t k) {
     const fbp_data *data = coming->rows.data;
     int64_t bytes = (int64_t)layer->in * (data->x_dtype == FBP_F32 ? 4 : 8);
     ahead->block = (const char *)data->x + fbp_row_of(&coming->rows, coming->at++) * data->row_stride;
     ahead->step = ceil_div(bytes, k);
+}
+
+/* The first block of a right factor */
+static fbp_after first_of(const fbp_backend *be, const void *panels, int64_t rows, int64_t cols,
+                          int64_t unit) {
+    int64_t row = be->kernels->nr * (int64_t)be->item;
+    if (!panels || rows * cols * (int64_t)be->item <= SMALL_BYTES)
+        return (fbp_after){0};
+    factor f = factor_of(be, panels, rows, cols, unit, 1);
+    return (fbp_after){panels, min64(f.k, rows) * row, rows * row,
+                       ceil_div(min64(f.columns, cols), be->kernels->nr)};
+}
+
+static fbp_after first_of_W(const fbp_backend *be, const fbp_layer *layer, int transposed) {
+    if (transposed)
+        return first_of(be, layer->packed_T, layer->out, layer->in, be->kernels->nr);
+    return first_of(be, layer->packed, layer->in, layer->out - tail_of(be, layer), be->kernels->nr);
+}
+
+static fbp_after first_of_dz(const fbp_backend *be, const fbp_layer *layer, const void *dz, int64_t n) {
+    return first_of(be, dz, n, layer->out, 1);
 }
 
 /* Is the whole product of n rows within reach of the L2 cache, so that looking ahead is in vain? */
@@ -142,7 +219,8 @@ static int is_near(const fbp_backend *be, const fbp_layer *layer, int64_t n) {
 }
 
 static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
-                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch) {
+                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch,
+                    const fbp_after *after) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     if (out == 1) {
@@ -150,10 +228,13 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
         return;
     }
     int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
-    int near = is_near(be, layer, r1 - r0);
-    factor f = factor_of(be, layer->packed, in, out, nr, ceil_div(r1 - r0, strip));
-    for (int64_t c0 = 0; c0 < out; c0 += f.columns) {
-        int64_t c1 = min64(c0 + f.columns, out);
+    int near = is_near(be, layer, r1 - r0), tail = tail_of(be, layer), whole = out - tail;
+    const void *tails = at(layer->packed, before_tail(be, layer), be);
+    factor f = factor_of(be, layer->packed, in, whole, nr, ceil_div(r1 - r0, strip));
+    shares rest = shares_of(be, after, &f);
+    int64_t c0 = 0, c1;
+    do {
+        c1 = min64(c0 + f.columns, whole);
         for (int64_t k0 = 0; k0 < in; k0 += f.k) {
             int64_t k = min64(f.k, in - k0);
             int64_t next_k = k0 + k < in ? k0 + k : 0, next_j = next_k ? 0 : f.columns;
@@ -164,31 +245,38 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
                     fbp_ahead ahead;
                     if (!near)
                         ahead = next_block(be, &f, j + next_j, next_k, s, scratch);
+                    if (!near && !ahead.step && rest.left.pieces)
+                        next_share(&ahead, &rest, k);
                     if (!near && next < r1) /* a row of the next strip beside each panel */
                         next_lines(&ahead, at(z_in, next * in + k0, be), FBP_ALIGN, line_of(be));
-                    kern->tile_panels(m, (int)min64(nr, out - j), k, scratch, kern->mr * nr,
+                    kern->tile_panels(m, (int)min64(nr, whole - j), k, scratch, kern->mr * nr,
                                       f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
                                       at(z, r * out + j, be), out, at(b, j, be), k0 > 0,
                                       near ? NULL : &ahead);
                 }
+                if (tail && c1 == whole)
+                    kern->tail_forward(m, tail, k, scratch, kern->mr * nr, at(tails, k0 * 4, be),
+                                       tail_group(be, layer), at(z, r * out + whole, be), out,
+                                       at(b, whole, be), k0 > 0);
             }
         }
-    }
+    } while ((c0 = c1) < whole);
 }
 
 static void take_dz(const fbp_backend *be, const fbp_layer *layer, void *dz, const void *z, int64_t r0,
                     int64_t r1, int64_t n) {
-    be->kernels->pack_panels(dz, z, n, layer->out, r0, r1);
+    be->kernels->pack_panels(dz, z, layer->out, n, layer->out, r0, r1);
 }
 
 static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
-                       int64_t n, void *scratch) {
+                       int64_t n, void *scratch, const fbp_after *after) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     int64_t strip = block_of(r1 - r0, kern->mr, 1);
     int near = is_near(be, layer, r1 - r0);
     factor f = factor_of(be, layer->packed_T, out, in, nr, ceil_div(r1 - r0, strip));
+    shares rest = shares_of(be, after, &f);
     size_t row_bytes = (size_t)nr * be->item;
     (void)W;
     for (int64_t c0 = 0; c0 < in; c0 += f.columns) {
@@ -213,6 +301,8 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                     fbp_ahead ahead;
                     if (!near)
                         ahead = next_block(be, &f, j + next_j, next_k, s, left);
+                    if (!near && !ahead.step && rest.left.pieces)
+                        next_share(&ahead, &rest, k);
                     if (!near && next < k0 + k && r + strip < r1) /* a panel of the next strip beside each */
                         next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be), FBP_ALIGN,
                                    ceil_div(m * line_of(be) * nr, k));
@@ -244,7 +334,7 @@ static void fill_strips(const fbp_backend *be, void *strips, const void *z_in, f
 
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch, fbp_coming *coming) {
+                        void *scratch, const fbp_after *after, fbp_coming *coming) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     if (out == 1) {
@@ -253,13 +343,16 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     }
     int64_t strip = block_of(i1 - i0, kern->mr, 1);
     int near = is_near(be, layer, n);
-    factor f = factor_of(be, dz, n, out, 1, ceil_div(i1 - i0, strip));
     int in_place = near && act_in == FBP_ACT_identity;
+    int tail = in_place ? 0 : tail_of(be, layer), whole = out - tail;
+    factor f = factor_of(be, dz, n, whole, 1, ceil_div(i1 - i0, strip));
     int64_t lda = in_place ? in : kern->aw;
-    int64_t together = strips_together(be, layer, f.k), group = together * strip;
+    shares rest = shares_of(be, after, &f);
+    int again = strips_again(be, layer, f.k);
+    int64_t together = again ? STRIPS : near ? 1 : STRIPS_ONCE, group = together * strip;
     /* rows of z beyond the L2 cache are prefetched strip by strip; nearer ones are better left alone */
-    int beyond = together == 1 && n * in * (int64_t)be->item > BEYOND_BYTES;
-    if (together > 1)
+    int beyond = !again && n * in * (int64_t)be->item > BEYOND_BYTES;
+    if (again)
         f.strips = together;
     for (int64_t k0 = 0; k0 < n; k0 += f.k) {
         int64_t k = min64(f.k, n - k0);
@@ -267,10 +360,13 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
             int64_t g1 = min64(g0 + group, i1);
             if (!in_place)
                 fill_strips(be, scratch, z_in, act_in, in, g0, g1, strip, k0, k);
-            for (int64_t c0 = 0; c0 < out; c0 += f.columns) {
-                int64_t c1 = min64(c0 + f.columns, out), next_j = c1 < out ? f.columns : -c0;
-                int64_t next_k = c1 < out || (together > 1 && g1 < i1) ? k0 : k0 + k;
-                int64_t rows = !beyond ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
+            int64_t c0 = 0, c1;
+            do {
+                c1 = min64(c0 + f.columns, whole);
+                int64_t next_j = c1 < whole ? f.columns : -c0;
+                int64_t next_k = c1 < whole || (again && g1 < i1) ? k0 : k0 + k;
+                int64_t rows =
+                    !beyond || c1 == c0 ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
                 for (int64_t i = g0, s = 0; i < g1; i += strip, s++, turn++) {
                     int m = (int)min64(strip, i1 - i);
                     const void *left =
@@ -278,18 +374,25 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                     for (int64_t j = c0, r = k0; j < c1; j += nr, r += rows) {
                         fbp_ahead ahead;
                         if (!near)
-                            ahead = next_block(be, &f, j + next_j, next_k, together > 1 ? s : turn, left);
+                            ahead = next_block(be, &f, j + next_j, next_k, again ? s : turn, left);
                         if (beyond && i + strip < i1) /* rows of the next strip: their ends */
                             next_lines(&ahead, at(z_in, r * in + i + strip + kern->aw - 1, be),
                                        in * (int64_t)be->item, ceil_div(rows * nr, k));
-                        if (!near && !ahead.step && coming && coming->at < coming->end)
+                        if (!near && !ahead.step && rest.left.pieces)
+                            next_share(&ahead, &rest, k);
+                        else if (!near && !ahead.step && coming && coming->at < coming->end)
                             next_row(&ahead, layer, coming, k);
-                        kern->tile_strip(m, (int)min64(nr, out - j), k, left, lda, panel_of(be, &f, j, k0),
+                        kern->tile_strip(m, (int)min64(nr, whole - j), k, left, lda, panel_of(be, &f, j, k0),
                                          nr, at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
                                          near ? NULL : &ahead);
                     }
+                    if (tail && c1 == whole) {
+                        int64_t j = whole & -nr; /* the panel that they are in */
+                        kern->tail_grad(m, tail, k, left, lda, at(panel_of(be, &f, j, k0), whole - j, be),
+                                        at(dW, (i - i0) * out + whole, be), out, accumulate || k0 > 0);
+                    }
                 }
-            }
+            } while ((c0 = c1) < whole);
         }
     }
 }
@@ -311,6 +414,8 @@ const fbp_dense fbp_dense_packed = {
     .dz_size = dz_size,
     .scratch_size = scratch_size,
     .pack = pack,
+    .first_of_W = first_of_W,
+    .first_of_dz = first_of_dz,
     .forward = forward,
     .take_dz = take_dz,
     .input_grad = input_grad,

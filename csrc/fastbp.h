@@ -130,6 +130,13 @@ typedef struct {
     int lines;
 } fbp_ahead;
 
+/* What the next product reads first: so many pieces of memory, `bytes` each and `stride` bytes apart. Half of it
+ * was written by other threads, so it is prefetched while the product before goes on. */
+typedef struct {
+    const char *piece;
+    int64_t bytes, stride, pieces;
+} fbp_after;
+
 /* Rows that this thread will gather for the next mini-batch: `rows` as far as fbp_row_of goes, at..end of them
  * not yet prefetched. */
 typedef struct {
@@ -173,9 +180,16 @@ typedef struct {
                                       int in);
     void (*single_grad[FBP_N_ACT])(void *dW, const void *dz, int64_t ld, const void *z_in, int64_t ldz,
                                    int64_t n, int cols, int accumulate);
-    void (*pack_panels)(void *panels, const void *M, int64_t rows, int cols, int64_t r0, int64_t r1);
+    void (*pack_panels)(void *panels, const void *M, int64_t ld, int64_t rows, int cols, int64_t r0,
+                        int64_t r1);
     void (*pack_transposed)(void *panels, const void *M, int cols, int r0, int r1);
     void (*panel_sums)(void *db, const void *panel, int64_t n, int cols, int accumulate);
+    int most_tail; /* columns of a tail at most; 0: there are none, and no functions. See tail_template.h. */
+    void (*pack_tail)(void *tail, const void *M, int64_t ld, int64_t rows, int count, int64_t r0, int64_t r1);
+    void (*tail_forward)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b,
+                         int64_t group, void *c, int64_t ldc, const void *bias, int accumulate);
+    void (*tail_grad)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, void *c,
+                      int64_t ldc, int accumulate);
 
     /* A first layer from CSR rows. z(n,out) = X W + b; dW(i0..i1,out) (+)= X[:, i0:i1]^T dz(n,out), with dz
      * in panels `panel` columns wide. */
@@ -214,6 +228,7 @@ typedef struct {
     int64_t W, b;            /* offsets in the parameters */
     const struct fbp_dense *dense;
     void *packed, *packed_T; /* W and W^T as dense wants them, or NULL */
+    fbp_after after_forward, after_input_grad; /* where the next product is known by then */
     /* Tiles of the weight gradient are rows of W, from shapes alone: see fbp_tile_row. */
     int n_tiles, tile0; /* tiles of this layer, and of the layers before it */
     int tile_unit;      /* they begin at multiples of it */
@@ -242,21 +257,27 @@ typedef struct fbp_dense {
                            int *overflow);
     /* rows i0..i1 of W changed: refresh the packed copies */
     void (*pack)(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1);
-    /* z(n,out) = f_in(z_in(n,in)) W + b */
+    /* of the packed W (transposed: W^T), and of dz of a pass of n rows: nothing if they are small. NULL with
+     * BLAS, which goes its own ways. */
+    fbp_after (*first_of_W)(const fbp_backend *be, const fbp_layer *layer, int transposed);
+    fbp_after (*first_of_dz)(const fbp_backend *be, const fbp_layer *layer, const void *dz, int64_t n);
+    /* While the products below go on, what comes after them may be prefetched.
+     * z(n,out) = f_in(z_in(n,in)) W + b */
     void (*forward)(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
-                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch);
+                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch,
+                    const fbp_after *after);
     /* the loss left dz of the output layer row-major in place of z: bring it into this dense's layout */
     void (*take_dz)(const fbp_backend *be, const fbp_layer *layer, void *dz, const void *z, int64_t r0,
                     int64_t r1, int64_t n);
     /* dz_in(n,in) = (dz(n,out) W^T) * f_in'(z_in) */
     void (*input_grad)(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
-                       int64_t n, void *scratch);
-    /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0. While the products go
-     * on, the coming rows may be prefetched (NULL: none). */
+                       int64_t n, void *scratch, const fbp_after *after);
+    /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0. The coming rows may be
+     * prefetched too (NULL: none). */
     void (*weight_grad)(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch, fbp_coming *coming);
+                        void *scratch, const fbp_after *after, fbp_coming *coming);
     /* db(j0..j1) (+)= column sums of dz; db points at column 0; j0 a multiple of 64 */
     void (*bias_grad)(const fbp_backend *be, const fbp_layer *layer, void *db, const void *dz, int j0, int j1,
                       int64_t n, int accumulate);
@@ -291,6 +312,7 @@ typedef struct {
     fbp_loss loss;
     int64_t n_weights, n_params;
     int max_width; /* widest output of a layer */
+    int done;      /* down to this layer, input gradients follow the loss; below it, layer by layer */
 } fbp_net;
 
 /* Fills `layers` (work array of n_layers). acts: one per hidden layer. */
@@ -315,6 +337,9 @@ typedef struct {
     fbp_coming *coming; /* of this thread, or NULL */
 } fbp_tape;
 
+/* Once the packed weights have their places: what comes after each product. */
+void fbp_net_look_ahead(fbp_net *net, const fbp_backend *be);
+
 /* Rows r0..r1 of the pass: X -> z of all layers, that of the last into `result` (n, out). */
 void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
                      const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch, void *result);
@@ -325,9 +350,9 @@ double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *t
 void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
                         int l, int64_t r0, int64_t r1, void *scratch);
 /* Rows i0..i1 of dW of layer l (dW points at row i0), and columns j0..j1 of db (at column 0), from all rows of
- * the pass. */
+ * the pass. last: of this thread's share of the layer. */
 void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *dW, int l,
-                         int i0, int i1, int accumulate, void *scratch);
+                         int i0, int i1, int accumulate, void *scratch, int last);
 void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *db, int l,
                        int j0, int j1, int accumulate);
 

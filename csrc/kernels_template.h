@@ -56,6 +56,7 @@ static void FN(add_bias)(void *z_, const void *b_, int64_t n, int out) {
 #include "loss_template.h"
 #include "update_template.h"
 #include "packed_template.h"
+#include "tail_template.h"
 #include "sparse_template.h"
 
 #define ENTRY_FILL_PANELS(name) FN(fill_panels_##name),
@@ -91,6 +92,12 @@ const fbp_kernels FN(fbp_kernels) = {
     .pack_panels = FN(pack_panels),
     .pack_transposed = FN(pack_transposed),
     .panel_sums = FN(panel_sums),
+#ifdef MOST_TAIL
+    .most_tail = MOST_TAIL,
+    .pack_tail = FN(pack_tail),
+    .tail_forward = FN(tail_forward),
+    .tail_grad = FN(tail_grad),
+#endif
     .csr_forward = FN(csr_forward),
     .csr_weight_grad = FN(csr_weight_grad),
 };
@@ -98,6 +105,15 @@ const fbp_kernels FN(fbp_kernels) = {
 #undef ENTRY_FILL_STRIP
 #undef ENTRY_SINGLE_FORWARD
 #undef ENTRY_SINGLE_GRAD
+#undef EACH
+#undef MULTIPLY_ADD
+#undef EACH_ROW
+#undef FBP_SHUFFLE
+#undef INTERLEAVE_LOW
+#undef INTERLEAVE_HIGH
+#undef FOR_ROWS
+#undef FOR_ROWS_6
+#undef MOST_TAIL
 #undef AT
 #undef FBP_PARTS
 #undef MR

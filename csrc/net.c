@@ -12,6 +12,7 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, int n_layers, const int
     net->layers = layers;
     net->loss = loss;
     net->max_width = 0;
+    net->done = n_layers > 2 ? n_layers - 2 : 1;
     for (int l = 0; l < n_layers; l++) {
         fbp_layer *layer = &layers[l];
         *layer = (fbp_layer){.in = widths[l], .out = widths[l + 1], .W = weights, .b = biases};
@@ -43,6 +44,39 @@ static const void *z_into(const fbp_net *net, const fbp_tape *tape, int l, fbp_a
     return l ? tape->z[l - 1] : tape->x;
 }
 
+static fbp_after first_of_W(const fbp_net *net, const fbp_backend *be, int l, int transposed) {
+    const fbp_layer *layer = &net->layers[l];
+    return layer->dense->first_of_W ? layer->dense->first_of_W(be, layer, transposed) : (fbp_after){0};
+}
+
+static fbp_after first_of_dz(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, int l) {
+    const fbp_layer *layer = &net->layers[l];
+    return layer->dense->first_of_dz ? layer->dense->first_of_dz(be, layer, dz_of(net, tape, l), tape->n)
+                                     : (fbp_after){0};
+}
+
+/* The products of the rows go up through the layers and down again. After the last of them dz of the other threads
+ * is still to come. */
+void fbp_net_look_ahead(fbp_net *net, const fbp_backend *be) {
+    fbp_after next = {0};
+    for (int l = net->done; l < net->n_layers; l++) {
+        net->layers[l].after_input_grad = next;
+        if (first_of_W(net, be, l, 1).pieces)
+            next = first_of_W(net, be, l, 1);
+    }
+    for (int l = net->n_layers - 1; l >= 0; l--) {
+        net->layers[l].after_forward = next;
+        if (first_of_W(net, be, l, 0).pieces)
+            next = first_of_W(net, be, l, 0);
+    }
+}
+
+static fbp_after after_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, int l) {
+    return l == 0                         ? (fbp_after){0}
+           : l == 1 || l - 1 >= net->done ? first_of_dz(net, be, tape, l - 1)
+                                          : first_of_W(net, be, l - 1, 1);
+}
+
 void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
                      const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch, void *result) {
     fbp_rows tile = *rows;
@@ -62,7 +96,7 @@ void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *
             continue;
         }
         layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, z_in, act_in,
-                              r0, r1, scratch);
+                              r0, r1, scratch, &layer->after_forward);
     }
 }
 
@@ -87,21 +121,25 @@ void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tap
     const fbp_layer *layer = &net->layers[l];
     fbp_activation act_in;
     const void *z_in = z_into(net, tape, l, &act_in);
+    fbp_after after = l < net->done ? first_of_dz(net, be, tape, l) : layer->after_input_grad;
     layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1),
-                             dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n, scratch);
+                             dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n, scratch, &after);
 }
 
 void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *dW, int l,
-                         int i0, int i1, int accumulate, void *scratch) {
+                         int i0, int i1, int accumulate, void *scratch, int last) {
     const fbp_layer *layer = &net->layers[l];
     fbp_activation act_in;
     const void *z_in = z_into(net, tape, l, &act_in);
+    fbp_after after = {0};
+    if (last)
+        after = after_weight_grad(net, be, tape, l);
     if (l == 0 && tape->csr)
         be->kernels->csr_weight_grad(dW, dz_of(net, tape, l), layer->dense->dz_panel(be, layer->out),
                                      tape->csr, i0, i1, tape->n, layer->out, accumulate);
     else
         layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n,
-                                  accumulate, scratch, l == 0 ? tape->coming : NULL);
+                                  accumulate, scratch, &after, l == 0 ? tape->coming : NULL);
 }
 
 void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *db, int l,

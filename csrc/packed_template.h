@@ -245,9 +245,11 @@ FBP_ACTIVATIONS(SINGLE)
 
 /* ---- packing ------------------------------------------------------------------------------------- */
 
-/* panels(cols / NR, rows in all, NR), rows r0..r1 = M(r0..r1,cols); the last panel is padded with zeros. A few
- * rows at a time: columns of all rows would read lines a power of two apart, whole rows would write them. */
-static void FN(pack_panels)(void *panels, const void *m_, int64_t rows, int cols, int64_t r0, int64_t r1) {
+/* panels(cols / NR, rows in all, NR), rows r0..r1 = M(r0..r1,cols; rows ld apart); the last panel is padded with
+ * zeros. A few rows at a time: columns of all rows would read lines a power of two apart, whole rows would write
+ * them. */
+static void FN(pack_panels)(void *panels, const void *m_, int64_t ld, int64_t rows, int cols, int64_t r0,
+                            int64_t r1) {
     for (int64_t first = r0; first < r1; first += FBP_PACK_ROWS) {
         int64_t end = first + FBP_PACK_ROWS < r1 ? first + FBP_PACK_ROWS : r1;
         REAL *to = panels;
@@ -255,9 +257,9 @@ static void FN(pack_panels)(void *panels, const void *m_, int64_t rows, int cols
         int left = cols;
         for (; left >= NR; left -= NR, to += rows * NR, m += NR)
             for (int64_t r = first; r < end; r++)
-                EACH(v, 2) AT(to, r * NR + v * LANES) = AT((REAL *)m, r * cols + v * LANES);
+                EACH(v, 2) AT(to, r * NR + v * LANES) = AT((REAL *)m, r * ld + v * LANES);
         if (left)
-            for (int64_t r = first; r < end; r++) FN(load_row)(to + r * NR, m + r * cols, left);
+            for (int64_t r = first; r < end; r++) FN(load_row)(to + r * NR, m + r * ld, left);
     }
 }
 
@@ -322,12 +324,3 @@ static void FN(panel_sums)(void *db_, const void *panel, int64_t n, int cols, in
         FN(store_part)(db, acc[0], cols - j);
     }
 }
-
-#undef EACH
-#undef MULTIPLY_ADD
-#undef EACH_ROW
-#undef FBP_SHUFFLE
-#undef INTERLEAVE_LOW
-#undef INTERLEAVE_HIGH
-#undef FOR_ROWS
-#undef FOR_ROWS_6

@@ -124,7 +124,7 @@ static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int 
         int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end), k0 = i0, k1;
         int64_t at = layer->W + (int64_t)i0 * layer->out;
         char *dW = j->grad ? offset(j->grad, at, tr) : part;
-        fbp_net_weight_grad(&tr->net, be, tape, dW, l, i0, i1, accumulate, scratch);
+        fbp_net_weight_grad(&tr->net, be, tape, dW, l, i0, i1, accumulate, scratch, groups == 1);
         for (; update && lo < end; lo++, k0 = k1) {
             k1 = lo + 1 < end ? fbp_tile_row(layer, lo + 1) : i1;
             int64_t count = (int64_t)(k1 - k0) * layer->out;
@@ -169,7 +169,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
     const fbp_net *net = &tr->net;
     const void *params = j->epoch->params;
     void *scratch = tape->scratch + (size_t)t * tape->scratch_bytes;
-    int top = net->n_layers - 1, done = top >= 2 ? top - 1 : 1; /* input gradients made in `rows` */
+    int top = net->n_layers - 1;
     int64_t tiles = ceil_div(tape->n, tr->tile), lo, hi, r0, r1;
 
     fbp_share(tiles, t, tr->n_threads, &lo, &hi);
@@ -179,7 +179,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
             int64_t end = (i + 1) * tr->tile < r1 ? (i + 1) * tr->tile : r1;
             tape->loss_part[i] = fbp_net_loss(net, &tr->backend, tape, rows, i * tr->tile, end);
         }
-        for (int l = top; j->backward && l >= done; l--)
+        for (int l = top; j->backward && l >= net->done; l--)
             fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);
     }
     fbp_pool_barrier(tr->pool);
@@ -191,7 +191,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
     }
 
     for (int l = top; l >= 0; l--) {
-        if (l >= 1 && l < done) {
+        if (l >= 1 && l < net->done) {
             fbp_pool_barrier(tr->pool); /* dz of layer l+1 is read no more */
             for (int64_t tile = lo; next_rows(tr, tape->n, hi, &tile, &r0, &r1);)
                 fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);

@@ -14,7 +14,6 @@ enum {
     JOINED_SPARSE =
         262144, /* the same for a sparse first layer, which reads all entries for each part of dW */
     FLOPS_PER_TILE = 1 << 21,  /* of a BLAS call for the weight gradient */
-    FLOPS_OF_TWO = 1 << 19,    /* of a weight gradient that two threads share */
     SPARE_THREADS = 8,         /* whose scratch max_memory leaves room for */
     FEW_ROWS = 64,             /* predictions of fewer rows do not pay for packing the weights */
     FLOPS_PER_THREAD = 2000000 /* about 15 us of work pays for the barriers of a step */
@@ -31,6 +30,13 @@ static int tiles_for(double x) {
     return tiles;
 }
 
+static int threads_worth(const fbp_trainer *tr, int most) {
+    double flops = (tr->forward_only ? 2.0 : 6.0) * (double)tr->pass * (double)tr->net.n_weights;
+    double worth = flops / FLOPS_PER_THREAD;
+    int n = worth < 1 ? 1 : worth > ROW_TILES ? ROW_TILES : (int)worth;
+    return n < most ? n : most;
+}
+
 /* Weight tiles are what squares of weights are summed over. Where cuts are free they are small and of even
  * number, to share them evenly between two threads or four; otherwise each is a BLAS call of its own. */
 static void cut_weights(const fbp_trainer *tr, fbp_layer *layer) {
@@ -40,8 +46,9 @@ static void cut_weights(const fbp_trainer *tr, fbp_layer *layer) {
     layer->tile_unit = WEIGHT_TILE;
     layer->joined = 1;
     if (layer->dense->free_cut) {
-        tiles =
-            layer->in < WEIGHT_UNIT || flops < FLOPS_OF_TWO ? 1 : 2 * ceil_div(layer->in, 2 * WEIGHT_TILE);
+        tiles = layer->in < WEIGHT_UNIT || threads_worth(tr, 2) < 2
+                    ? 1
+                    : 2 * ceil_div(layer->in, 2 * WEIGHT_TILE);
         layer->tile_unit = is_first ? 1 : WEIGHT_UNIT;
     }
     layer->units = (int)ceil_div(layer->in, layer->tile_unit);
@@ -63,13 +70,6 @@ static void cut_tiles(fbp_trainer *tr) {
         layer->tile0 = before;
         before += layer->n_tiles;
     }
-}
-
-static int threads_worth(const fbp_trainer *tr, int most) {
-    double flops = (tr->forward_only ? 2.0 : 6.0) * (double)tr->pass * (double)tr->net.n_weights;
-    double worth = flops / FLOPS_PER_THREAD;
-    int n = worth < 1 ? 1 : worth > ROW_TILES ? ROW_TILES : (int)worth;
-    return n < most ? n : most;
 }
 
 static void *take_bytes(fbp_arena *arena, const char *name, int l, int64_t rows, size_t bytes) {
@@ -147,6 +147,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
         bytes = l && training ? layer->dense->packed_size(be, layer, 1, &store->overflow) : 0;
         layer->packed_T = take_bytes(store, "packed_T", l, 1, bytes);
     }
+    fbp_net_look_ahead(net, be);
 }
 
 static int fits(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {

@@ -179,18 +179,28 @@ static int random_cuts(int64_t count, int64_t unit, int64_t cut[MOST_CUTS + 1]) 
     return pieces;
 }
 
+/* What comes after a product must not matter to it. */
+static const fbp_after *anything(void) {
+    static fbp_after after;
+    static const char memory[1 << 16];
+    int64_t bytes = 64 + random_below(1 << 14);
+    after = (fbp_after){memory, bytes, bytes, random_below(4)};
+    return &after;
+}
+
 static void check_forward(const problem *p, void *scratch, size_t scratch_bytes) {
     int64_t count = p->n * p->layer.out, cut[MOST_CUTS + 1];
     size_t bytes = (size_t)count * p->be.item;
     void *z = operand(Z, count, p->be.dtype), *once = malloc(bytes);
-    p->dense->forward(&p->be, &p->layer, p->W, p->b, z, p->z_in, p->act, 0, p->n, scratch);
+    p->dense->forward(&p->be, &p->layer, p->W, p->b, z, p->z_in, p->act, 0, p->n, scratch, anything());
     each(p, p->n, p->layer.out, z, 0, check_z);
     memcpy(once, z, bytes);
 
     z = operand(Z, count, p->be.dtype);
     for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
         memset(scratch, 0xff, scratch_bytes);
-        p->dense->forward(&p->be, &p->layer, p->W, p->b, z, p->z_in, p->act, cut[i], cut[i + 1], scratch);
+        p->dense->forward(&p->be, &p->layer, p->W, p->b, z, p->z_in, p->act, cut[i], cut[i + 1], scratch,
+                          anything());
         for (int64_t k = 0; k < cut[i] * p->layer.out; k += 7)
             CHECK(isnan(get(z, k, p->be.dtype)), "%s: forward of rows from %ld wrote before them", name_of(p),
                   (long)cut[i]);
@@ -238,7 +248,8 @@ static void check_input_grad(const problem *p, const void *dz, void *scratch, si
     int64_t cut[MOST_CUTS + 1];
     size_t bytes = p->dense->dz_size(&p->be, p->n, in, &overflow);
     void *dz_in = own(DZ_IN, bytes), *once = malloc(bytes);
-    p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, 0, p->n, p->n, scratch);
+    p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, 0, p->n, p->n, scratch,
+                         anything());
     each(p, p->n, in, dz_in, 0, check_dz_in);
     memcpy(once, dz_in, bytes);
 
@@ -246,7 +257,7 @@ static void check_input_grad(const problem *p, const void *dz, void *scratch, si
     for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
         memset(scratch, 0xff, scratch_bytes);
         p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, cut[i], cut[i + 1], p->n,
-                             scratch);
+                             scratch, anything());
         for (int64_t r = 0; r < cut[i]; r++)
             CHECK(isnan(get(dz_in, dz_index(p, in, r, r % in), p->be.dtype)),
                   "%s: input gradient of rows from %ld wrote row %ld", name_of(p), (long)cut[i], (long)r);
@@ -275,18 +286,18 @@ static void check_weight_grad(const problem *p, const void *dz, void *scratch, s
         if (accumulate)
             fill(dW, (int64_t)in * out, before, p->be.dtype);
         p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, 0, in, p->n, accumulate, scratch,
-                              NULL);
+                              anything(), NULL);
         each(p, in, out, dW, before, check_dW);
         memcpy(once, dW, bytes);
 
-        for (int pieces = random_cuts(in, 32, cut), i = pieces - 1; i >= 0; i--) {
+        for (int pieces = random_cuts(in, p->dense->free_cut ? 1 : 32, cut), i = pieces - 1; i >= 0; i--) {
             int64_t rows = cut[i + 1] - cut[i];
             memset(scratch, 0xff, scratch_bytes);
             dW = operand(DW, rows * out, p->be.dtype);
             if (accumulate)
                 fill(dW, rows * out, before, p->be.dtype);
             p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, (int)cut[i], (int)cut[i + 1],
-                                  p->n, accumulate, scratch, NULL);
+                                  p->n, accumulate, scratch, anything(), NULL);
             memcpy(pieced + (size_t)cut[i] * row, dW, (size_t)rows * row);
         }
         if (p->dense->free_cut)
@@ -337,7 +348,8 @@ static void check_pack(problem *p) {
     p->layer.packed_T = own(PACKED_T, bytes_T);
     p->dense->pack(&p->be, &p->layer, p->W, 0, in);
     if (bytes)
-        check_defined(p, p->layer.packed, panels_of(p, out) * in);
+        check_defined(p, p->layer.packed,
+                      p->be.kernels->most_tail ? (int64_t)(bytes / p->be.item) : panels_of(p, out) * in);
     char *once = malloc(bytes + bytes_T);
     if (bytes)
         memcpy(once, p->layer.packed, bytes);
@@ -346,7 +358,7 @@ static void check_pack(problem *p) {
     if (bytes)
         own(PACKED, bytes);
     own(PACKED_T, bytes_T);
-    for (int pieces = random_cuts(in, 32, cut), i = pieces - 1; i >= 0; i--)
+    for (int pieces = random_cuts(in, 16, cut), i = pieces - 1; i >= 0; i--)
         p->dense->pack(&p->be, &p->layer, p->W, (int)cut[i], (int)cut[i + 1]);
     CHECK(!bytes || memcmp(once, p->layer.packed, bytes) == 0, "%s: packing in pieces", name_of(p));
     CHECK(memcmp(once + bytes, p->layer.packed_T, bytes_T) == 0, "%s: packing the transposed in pieces",
