@@ -175,6 +175,7 @@ static void run(bench *ways, int product, int way) {
     bench *x = &ways[way == PACKED ? PACKED : BLAS];
     const fbp_backend *be = x->be;
     const fbp_layer *layer = &x->layer;
+    const fbp_left left = {x->z_in, ACT, NULL};
     int in = layer->in, out = layer->out, n = x->n;
     if (way == GEMM) {
         if (product == FORWARD)
@@ -184,13 +185,12 @@ static void run(bench *ways, int product, int way) {
         else
             gemm(be, 'T', 'N', in, out, n, x->z_in, in, x->dz_rows, out, x->dW, out);
     } else if (product == FORWARD) {
-        layer->dense->forward(be, layer, x->W, x->b, x->z, x->z_in, ACT, 0, n, x->scratch, &nothing);
+        layer->dense->forward(be, layer, x->W, x->b, x->z, &left, 0, n, x->scratch, &nothing);
     } else if (product == INPUT_GRAD) {
         layer->dense->input_grad(be, layer, x->W, x->dz_in, x->dz, x->z_in, ACT, 0, n, n, x->scratch,
                                  &nothing);
     } else {
-        layer->dense->weight_grad(be, layer, x->dW, x->dz, x->z_in, ACT, 0, in, n, 0, x->scratch, &nothing,
-                                  NULL);
+        layer->dense->weight_grad(be, layer, x->dW, x->dz, &left, 0, in, n, 0, x->scratch, &nothing, NULL);
     }
 }
 

@@ -44,13 +44,12 @@ static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_
 }
 
 static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
-                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch,
-                    const fbp_after *after) {
+                    const fbp_left *left, int64_t r0, int64_t r1, void *scratch, const fbp_after *after) {
     (void)after;
-    const void *a = at(z_in, r0 * layer->in, be);
+    const void *a = at(left->z, r0 * layer->in, be);
     void *to = at(z, r0 * layer->out, be);
-    if (act_in != FBP_ACT_identity) {
-        be->kernels->act[act_in](scratch, a, layer->in, r1 - r0, layer->in);
+    if (left->act != FBP_ACT_identity) {
+        be->kernels->act[left->act](scratch, a, layer->in, r1 - r0, layer->in);
         a = scratch;
     }
     gemm(be, 'N', 'N', (int)(r1 - r0), layer->out, layer->in, a, layer->in, W, layer->out, 0, to, layer->out);
@@ -68,14 +67,14 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
 }
 
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
-                        const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch, const fbp_after *after, fbp_coming *coming) {
+                        const fbp_left *left, int i0, int i1, int64_t n, int accumulate, void *scratch,
+                        const fbp_after *after, fbp_coming *coming) {
     (void)after, (void)coming;
-    const void *a = at(z_in, i0, be);
+    const void *a = at(left->z, i0, be);
     int lda = layer->in;
-    if (act_in != FBP_ACT_identity) {
+    if (left->act != FBP_ACT_identity) {
         lda = i1 - i0;
-        be->kernels->act[act_in](scratch, a, layer->in, n, lda);
+        be->kernels->act[left->act](scratch, a, layer->in, n, lda);
         a = scratch;
     }
     gemm(be, 'T', 'N', i1 - i0, layer->out, (int)n, a, lda, dz, layer->out, accumulate, dW, layer->out);

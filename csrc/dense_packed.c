@@ -13,8 +13,9 @@ enum {
     NEAR_BYTES = 1 << 18,   /* of the operands of a product that need no prefetching */
     BLOCK_BYTES = 1 << 19,  /* of the right factor, kept in the L2 cache with the next block beside it */
     BEYOND_BYTES = 1 << 20, /* of a z that is not in the L2 cache any more */
-    STRIPS = 9,             /* of the weight gradient that pass by a block of dz together */
-    STRIPS_ONCE = 2,        /* the same, if they pass by one block only: neighbours share lines of z */
+    STRIPS = 9,             /* of the weight gradient that are filled together */
+    STRIPS_ONCE = 2,        /* the same, if they are used once and lie near: neighbours share lines of z */
+    LONG_ROW = 1024,        /* bytes of a row of X that is better read where it is */
     LEAST_SHARE = 256,      /* bytes of what comes after a product that a tile prefetches */
     TAIL_ROWS = 64,         /* of a W whose last columns may be a tail: its sums are worth adding up */
     ROWS_AT_ONCE = 8        /* of z that are cut into strips together: their lines stay in the L1 cache */
@@ -96,6 +97,11 @@ static int strips_again(const fbp_backend *be, const fbp_layer *layer, int64_t k
     return k * layer->out * (int64_t)be->item > BLOCK_BYTES && layer->out > block_columns(be, k);
 }
 
+/* May its left factor be rows of X where they are? They are read well only by many columns at a time. */
+static int has_long_rows(const fbp_backend *be, const fbp_layer *layer) {
+    return layer->W == 0 && layer->out > 1 && layer->in * (int64_t)be->item >= LONG_ROW;
+}
+
 /* MR rows of K_BLOCK columns of z or dz, or the strips of the weight gradient. A pass of fewer rows has shorter
  * blocks, so more columns in each and fewer strips; never more than min(n, K_BLOCK) rows of them. */
 static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_t tile, int64_t n,
@@ -104,10 +110,10 @@ static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_
     int64_t forward = block_of(layer->in, K_BLOCK, kern->nr),
             backward = block_of(layer->out, K_BLOCK, kern->nr);
     int64_t k = min64(n, K_BLOCK);
+    int many = strips_again(be, layer, k) || has_long_rows(be, layer);
     (void)tile;
     size_t rows = fbp_size(kern->mr, forward > backward ? forward : backward, be->item, overflow);
-    size_t strips =
-        fbp_size((strips_again(be, layer, k) ? STRIPS : STRIPS_ONCE) * kern->aw, k, be->item, overflow);
+    size_t strips = fbp_size(many ? STRIPS * kern->aw : STRIPS_ONCE * kern->aw, k, be->item, overflow);
     return rows > strips ? rows : strips;
 }
 
@@ -218,13 +224,23 @@ static int is_near(const fbp_backend *be, const fbp_layer *layer, int64_t n) {
     return (in * out + n * (in + out)) * (int64_t)be->item <= NEAR_BYTES;
 }
 
+/* Row r of a left factor, from column i on */
+static const void *row_of(const fbp_backend *be, const fbp_layer *layer, const fbp_left *left, int64_t r,
+                          int64_t i) {
+    return left->rows ? at(fbp_row_at(left->rows, r), i, be) : at(left->z, r * layer->in + i, be);
+}
+
+static int takes_rows(const fbp_backend *be, const fbp_layer *layer, int64_t n) {
+    return has_long_rows(be, layer) && n * layer->in * (int64_t)be->item <= BEYOND_BYTES &&
+           !is_near(be, layer, n);
+}
+
 static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
-                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch,
-                    const fbp_after *after) {
+                    const fbp_left *left, int64_t r0, int64_t r1, void *scratch, const fbp_after *after) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     if (out == 1) {
-        kern->single_forward[act_in](at(z, r0, be), at(z_in, r0 * in, be), W, b, r1 - r0, in);
+        kern->single_forward[left->act](at(z, r0, be), at(left->z, r0 * in, be), W, b, r1 - r0, in);
         return;
     }
     int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
@@ -240,7 +256,10 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
             int64_t next_k = k0 + k < in ? k0 + k : 0, next_j = next_k ? 0 : f.columns;
             for (int64_t r = r0, s = 0; r < r1; r += strip, s++) {
                 int m = (int)min64(strip, r1 - r);
-                kern->fill_panels[act_in](scratch, at(z_in, r * in + k0, be), in, m, (int)k);
+                if (left->rows)
+                    kern->gather_panels(scratch, left->rows, r, k0, m, (int)k);
+                else
+                    kern->fill_panels[left->act](scratch, at(left->z, r * in + k0, be), in, m, (int)k);
                 for (int64_t j = c0, next = r + strip; j < c1; j += nr, next++) {
                     fbp_ahead ahead;
                     if (!near)
@@ -248,7 +267,7 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
                     if (!near && !ahead.step && rest.left.pieces)
                         next_share(&ahead, &rest, k);
                     if (!near && next < r1) /* a row of the next strip beside each panel */
-                        next_lines(&ahead, at(z_in, next * in + k0, be), FBP_ALIGN, line_of(be));
+                        next_lines(&ahead, row_of(be, layer, left, next, k0), FBP_ALIGN, line_of(be));
                     kern->tile_panels(m, (int)min64(nr, whole - j), k, scratch, kern->mr * nr,
                                       f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
                                       at(z, r * out + j, be), out, at(b, j, be), k0 > 0,
@@ -316,42 +335,47 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
     }
 }
 
-/* strips (s, k, AW) = f(z_in)[k0 .. k0+k, i0 .. i1], `strip` columns in each */
-static void fill_strips(const fbp_backend *be, void *strips, const void *z_in, fbp_activation act_in, int in,
-                        int64_t i0, int64_t i1, int64_t strip, int64_t k0, int64_t k) {
+/* strips (s, k, AW) = left[k0 .. k0+k, i0 .. i1], `strip` columns in each */
+static void fill_strips(const fbp_backend *be, void *strips, const fbp_left *left, int in, int64_t i0,
+                        int64_t i1, int64_t strip, int64_t k0, int64_t k) {
     const fbp_kernels *kern = be->kernels;
+    if (left->rows) {
+        kern->gather_strips(strips, left->rows, k0, k, i0, i1, strip, in);
+        return;
+    }
     int64_t at_once = i1 - i0 > strip ? ROWS_AT_ONCE : k;
     for (int64_t r = 0; r < k; r += at_once) {
-        const char *z = at(z_in, (k0 + r) * in, be);
+        const char *z = at(left->z, (k0 + r) * in, be);
         int64_t rows = min64(at_once, k - r);
         for (int64_t i = i0, s = 0; i < i1; i += strip, s++) {
             int whole = i + kern->aw <= in; /* what lies beyond the strip is read and not used */
-            kern->fill_strip[act_in](at(strips, (s * k + r) * kern->aw, be), at(z, i, be), in, rows,
-                                     whole ? kern->aw : (int)min64(strip, i1 - i));
+            kern->fill_strip[left->act](at(strips, (s * k + r) * kern->aw, be), at(z, i, be), in, rows,
+                                        whole ? kern->aw : (int)min64(strip, i1 - i));
         }
     }
 }
 
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
-                        const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch, const fbp_after *after, fbp_coming *coming) {
+                        const fbp_left *left, int i0, int i1, int64_t n, int accumulate, void *scratch,
+                        const fbp_after *after, fbp_coming *coming) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
     if (out == 1) {
-        kern->single_grad[act_in](dW, dz, nr, at(z_in, i0, be), in, n, i1 - i0, accumulate);
+        kern->single_grad[left->act](dW, dz, nr, at(left->z, i0, be), in, n, i1 - i0, accumulate);
         return;
     }
     int64_t strip = block_of(i1 - i0, kern->mr, 1);
     int near = is_near(be, layer, n);
-    int in_place = near && act_in == FBP_ACT_identity;
+    int in_place = near && left->act == FBP_ACT_identity && !left->rows;
     int tail = in_place ? 0 : tail_of(be, layer), whole = out - tail;
     factor f = factor_of(be, dz, n, whole, 1, ceil_div(i1 - i0, strip));
     int64_t lda = in_place ? in : kern->aw;
     shares rest = shares_of(be, after, &f);
     int again = strips_again(be, layer, f.k);
-    int64_t together = again ? STRIPS : near ? 1 : STRIPS_ONCE, group = together * strip;
+    int many = again || (left->rows && has_long_rows(be, layer));
+    int64_t together = many ? STRIPS : near ? 1 : STRIPS_ONCE, group = together * strip;
     /* rows of z beyond the L2 cache are prefetched strip by strip; nearer ones are better left alone */
-    int beyond = !again && n * in * (int64_t)be->item > BEYOND_BYTES;
+    int beyond = !again && !left->rows && n * in * (int64_t)be->item > BEYOND_BYTES;
     if (again)
         f.strips = together;
     for (int64_t k0 = 0; k0 < n; k0 += f.k) {
@@ -359,7 +383,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
         for (int64_t g0 = i0, turn = 0; g0 < i1; g0 += group) {
             int64_t g1 = min64(g0 + group, i1);
             if (!in_place)
-                fill_strips(be, scratch, z_in, act_in, in, g0, g1, strip, k0, k);
+                fill_strips(be, scratch, left, in, g0, g1, strip, k0, k);
             int64_t c0 = 0, c1;
             do {
                 c1 = min64(c0 + f.columns, whole);
@@ -369,26 +393,26 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                     !beyond || c1 == c0 ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
                 for (int64_t i = g0, s = 0; i < g1; i += strip, s++, turn++) {
                     int m = (int)min64(strip, i1 - i);
-                    const void *left =
-                        in_place ? at(z_in, k0 * in + i, be) : at(scratch, s * k * kern->aw, be);
+                    const void *a =
+                        in_place ? at(left->z, k0 * in + i, be) : at(scratch, s * k * kern->aw, be);
                     for (int64_t j = c0, r = k0; j < c1; j += nr, r += rows) {
                         fbp_ahead ahead;
                         if (!near)
-                            ahead = next_block(be, &f, j + next_j, next_k, again ? s : turn, left);
+                            ahead = next_block(be, &f, j + next_j, next_k, again ? s : turn, a);
                         if (beyond && i + strip < i1) /* rows of the next strip: their ends */
-                            next_lines(&ahead, at(z_in, r * in + i + strip + kern->aw - 1, be),
+                            next_lines(&ahead, at(left->z, r * in + i + strip + kern->aw - 1, be),
                                        in * (int64_t)be->item, ceil_div(rows * nr, k));
                         if (!near && !ahead.step && rest.left.pieces)
                             next_share(&ahead, &rest, k);
                         else if (!near && !ahead.step && coming && coming->at < coming->end)
                             next_row(&ahead, layer, coming, k);
-                        kern->tile_strip(m, (int)min64(nr, whole - j), k, left, lda, panel_of(be, &f, j, k0),
-                                         nr, at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
+                        kern->tile_strip(m, (int)min64(nr, whole - j), k, a, lda, panel_of(be, &f, j, k0), nr,
+                                         at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
                                          near ? NULL : &ahead);
                     }
                     if (tail && c1 == whole) {
                         int64_t j = whole & -nr; /* the panel that they are in */
-                        kern->tail_grad(m, tail, k, left, lda, at(panel_of(be, &f, j, k0), whole - j, be),
+                        kern->tail_grad(m, tail, k, a, lda, at(panel_of(be, &f, j, k0), whole - j, be),
                                         at(dW, (i - i0) * out + whole, be), out, accumulate || k0 > 0);
                     }
                 }
@@ -416,6 +440,7 @@ const fbp_dense fbp_dense_packed = {
     .pack = pack,
     .first_of_W = first_of_W,
     .first_of_dz = first_of_dz,
+    .takes_rows = takes_rows,
     .forward = forward,
     .take_dz = take_dz,
     .input_grad = input_grad,

@@ -121,6 +121,10 @@ static inline int64_t fbp_row_of(const fbp_rows *r, int64_t i) {
     return r->order ? r->order[r->first + i] : r->first + i;
 }
 
+static inline const char *fbp_row_at(const fbp_rows *r, int64_t i) { /* of a dense X */
+    return (const char *)r->data->x + fbp_row_of(r, i) * r->data->row_stride;
+}
+
 /* What a tile of a product prefetches into the L2 cache for the tiles that follow. */
 typedef struct {
     const char *block; /* a share of the next block, `step` bytes for each k */
@@ -176,6 +180,10 @@ typedef struct {
                        void *c, int64_t ldc, int accumulate, const fbp_ahead *ahead);
     void (*fill_panels[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
     void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
+    /* The same from rows of X where they are, already of the dtype and side by side: rows r0.., columns i0.. */
+    void (*gather_panels)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols);
+    void (*gather_strips)(void *strips, const fbp_rows *rows, int64_t r0, int64_t n, int64_t i0, int64_t i1,
+                          int64_t strip, int in);
     void (*single_forward[FBP_N_ACT])(void *z, const void *z_in, const void *W, const void *b, int64_t n,
                                       int in);
     void (*single_grad[FBP_N_ACT])(void *dW, const void *dz, int64_t ld, const void *z_in, int64_t ldz,
@@ -221,6 +229,13 @@ typedef struct {
     const fbp_blas *blas;
 } fbp_backend;
 
+/* The left factor of a product: f(z), or rows of X where they are. */
+typedef struct {
+    const void *z;
+    fbp_activation act;
+    const fbp_rows *rows; /* instead of z: identity of row i of the pass is row i of these; or NULL */
+} fbp_left;
+
 struct fbp_dense;
 typedef struct {
     int in, out;
@@ -261,11 +276,12 @@ typedef struct fbp_dense {
      * BLAS, which goes its own ways. */
     fbp_after (*first_of_W)(const fbp_backend *be, const fbp_layer *layer, int transposed);
     fbp_after (*first_of_dz)(const fbp_backend *be, const fbp_layer *layer, const void *dz, int64_t n);
+    /* Are n rows of X better read where they are than gathered? NULL: never. */
+    int (*takes_rows)(const fbp_backend *be, const fbp_layer *layer, int64_t n);
     /* While the products below go on, what comes after them may be prefetched.
-     * z(n,out) = f_in(z_in(n,in)) W + b */
+     * z(n,out) = left(n,in) W + b */
     void (*forward)(const fbp_backend *be, const fbp_layer *layer, const void *W, const void *b, void *z,
-                    const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1, void *scratch,
-                    const fbp_after *after);
+                    const fbp_left *left, int64_t r0, int64_t r1, void *scratch, const fbp_after *after);
     /* the loss left dz of the output layer row-major in place of z: bring it into this dense's layout */
     void (*take_dz)(const fbp_backend *be, const fbp_layer *layer, void *dz, const void *z, int64_t r0,
                     int64_t r1, int64_t n);
@@ -273,11 +289,11 @@ typedef struct fbp_dense {
     void (*input_grad)(const fbp_backend *be, const fbp_layer *layer, const void *W, void *dz_in,
                        const void *dz, const void *z_in, fbp_activation act_in, int64_t r0, int64_t r1,
                        int64_t n, void *scratch, const fbp_after *after);
-    /* dW(i0..i1,out) (+)= f_in(z_in(n,in)[:, i0:i1])^T dz(n,out); dW points at row i0. The coming rows may be
+    /* dW(i0..i1,out) (+)= left(n,in)[:, i0:i1]^T dz(n,out); dW points at row i0. The coming rows may be
      * prefetched too (NULL: none). */
     void (*weight_grad)(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
-                        const void *z_in, fbp_activation act_in, int i0, int i1, int64_t n, int accumulate,
-                        void *scratch, const fbp_after *after, fbp_coming *coming);
+                        const fbp_left *left, int i0, int i1, int64_t n, int accumulate, void *scratch,
+                        const fbp_after *after, fbp_coming *coming);
     /* db(j0..j1) (+)= column sums of dz; db points at column 0; j0 a multiple of 64 */
     void (*bias_grad)(const fbp_backend *be, const fbp_layer *layer, void *db, const void *dz, int j0, int j1,
                       int64_t n, int accumulate);
@@ -320,18 +336,19 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, int n_layers, const int
                         fbp_loss loss);
 
 typedef struct {
-    int64_t n;           /* rows of the pass */
-    const void *x;       /* (n, in) gathered rows, or the caller's rows in place */
-    void *gathered;      /* (n, in) in the arena */
-    const fbp_rows *csr; /* instead of x: the CSR rows of the pass, or NULL */
-    void *y;             /* (n, out) dense targets */
-    void **z;            /* z[l] (n, out_l), row-major; the last becomes dz in place */
-    void *dz[2];         /* dz of hidden layer l in dz[l & 1] */
-    void *dz_top;        /* dz of the output layer: its z, or a copy as dense likes it */
-    char *scratch;       /* one piece per thread */
+    int64_t n;            /* rows of the pass */
+    const void *x;        /* (n, in) gathered rows, or the caller's rows in place */
+    const fbp_rows *rows; /* instead of x: rows of X that the first layer reads where they are, or NULL */
+    void *gathered;       /* (n, in) in the arena */
+    const fbp_rows *csr;  /* instead of x: the CSR rows of the pass, or NULL */
+    void *y;              /* (n, out) dense targets */
+    void **z;             /* z[l] (n, out_l), row-major; the last becomes dz in place */
+    void *dz[2];          /* dz of hidden layer l in dz[l & 1] */
+    void *dz_top;         /* dz of the output layer: its z, or a copy as dense likes it */
+    char *scratch;        /* one piece per thread */
     size_t scratch_bytes;
-    double *loss_part;   /* per row tile */
-    double *square_part; /* sum of squared weights per weight tile, over the layers */
+    double *loss_part;    /* per row tile */
+    double *square_part;  /* sum of squared weights per weight tile, over the layers */
     char *grad_part; /* dW of joined tiles or a db, one piece per thread; NULL where the gradient is kept */
     size_t grad_part_bytes;
     fbp_coming *coming; /* of this thread, or NULL */

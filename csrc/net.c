@@ -38,10 +38,11 @@ static void *dz_of(const fbp_net *net, const fbp_tape *tape, int l) {
     return l + 1 < net->n_layers ? tape->dz[l & 1] : tape->dz_top;
 }
 
-/* z of layer l-1, whose activation is what layer l multiplies; for the first layer that is x itself */
-static const void *z_into(const fbp_net *net, const fbp_tape *tape, int l, fbp_activation *act) {
-    *act = l ? net->layers[l - 1].act : FBP_ACT_identity;
-    return l ? tape->z[l - 1] : tape->x;
+/* what layer l multiplies: z of layer l-1 and its activation, or x itself */
+static fbp_left left_of(const fbp_net *net, const fbp_tape *tape, int l) {
+    if (l == 0)
+        return (fbp_left){tape->x, FBP_ACT_identity, tape->rows};
+    return (fbp_left){tape->z[l - 1], net->layers[l - 1].act, NULL};
 }
 
 static fbp_after first_of_W(const fbp_net *net, const fbp_backend *be, int l, int transposed) {
@@ -81,22 +82,21 @@ void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *
                      const fbp_rows *rows, int64_t r0, int64_t r1, void *scratch, void *result) {
     fbp_rows tile = *rows;
     tile.first += r0;
-    if (!tape->csr && tape->x == tape->gathered) {
+    if (!tape->csr && !tape->rows && tape->x == tape->gathered) {
         int in = net->layers[0].in;
         be->kernels->gather(at(tape->gathered, r0 * in, be), &tile, r1 - r0, in);
     }
     for (int l = 0; l < net->n_layers; l++) {
         const fbp_layer *layer = &net->layers[l];
-        fbp_activation act_in;
-        const void *z_in = z_into(net, tape, l, &act_in);
+        fbp_left left = left_of(net, tape, l);
         void *z = l + 1 < net->n_layers ? tape->z[l] : result;
         if (l == 0 && tape->csr) {
             be->kernels->csr_forward(at(z, r0 * layer->out, be), &tile, at(params, layer->W, be),
                                      at(params, layer->b, be), r1 - r0, layer->out);
             continue;
         }
-        layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, z_in, act_in,
-                              r0, r1, scratch, &layer->after_forward);
+        layer->dense->forward(be, layer, at(params, layer->W, be), at(params, layer->b, be), z, &left, r0, r1,
+                              scratch, &layer->after_forward);
     }
 }
 
@@ -119,18 +119,16 @@ double fbp_net_loss(const fbp_net *net, const fbp_backend *be, const fbp_tape *t
 void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
                         int l, int64_t r0, int64_t r1, void *scratch) {
     const fbp_layer *layer = &net->layers[l];
-    fbp_activation act_in;
-    const void *z_in = z_into(net, tape, l, &act_in);
+    fbp_left left = left_of(net, tape, l);
     fbp_after after = l < net->done ? first_of_dz(net, be, tape, l) : layer->after_input_grad;
     layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1),
-                             dz_of(net, tape, l), z_in, act_in, r0, r1, tape->n, scratch, &after);
+                             dz_of(net, tape, l), left.z, left.act, r0, r1, tape->n, scratch, &after);
 }
 
 void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *dW, int l,
                          int i0, int i1, int accumulate, void *scratch, int last) {
     const fbp_layer *layer = &net->layers[l];
-    fbp_activation act_in;
-    const void *z_in = z_into(net, tape, l, &act_in);
+    fbp_left left = left_of(net, tape, l);
     fbp_after after = {0};
     if (last)
         after = after_weight_grad(net, be, tape, l);
@@ -138,8 +136,8 @@ void fbp_net_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_ta
         be->kernels->csr_weight_grad(dW, dz_of(net, tape, l), layer->dense->dz_panel(be, layer->out),
                                      tape->csr, i0, i1, tape->n, layer->out, accumulate);
     else
-        layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), z_in, act_in, i0, i1, tape->n,
-                                  accumulate, scratch, &after, l == 0 ? tape->coming : NULL);
+        layer->dense->weight_grad(be, layer, dW, dz_of(net, tape, l), &left, i0, i1, tape->n, accumulate,
+                                  scratch, &after, l == 0 ? tape->coming : NULL);
 }
 
 void fbp_net_bias_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, void *db, int l,

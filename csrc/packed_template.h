@@ -184,6 +184,26 @@ static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, int64_t ld
 FBP_ACTIVATIONS(FILL)
 #undef FILL
 
+/* fill_panels and fill_strip (of several strips, `strip` columns in each) of rows of X where they are */
+static void FN(gather_panels)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols) {
+    for (int r = 0; r < m; r++)
+        FN(fill_panels_identity)((REAL *)a + r * NR,
+                                 (const REAL *)(const void *)fbp_row_at(rows, r0 + r) + i0, 0, 1, cols);
+}
+
+static void FN(gather_strips)(void *strips, const fbp_rows *rows, int64_t r0, int64_t n, int64_t i0,
+                              int64_t i1, int64_t strip, int in) {
+    for (int64_t r = 0; r < n; r++) {
+        const REAL *x = (const REAL *)(const void *)fbp_row_at(rows, r0 + r);
+        REAL *a = (REAL *)strips + r * AW;
+        for (int64_t i = i0; i < i1; i += strip, a += n * AW)
+            if (i + AW <= in) /* what lies beyond the strip is not used */
+    FBP_UNROLL for (int j = 0; j < AW; j += LANES) AT(a, j) = AT((REAL *)x, i + j);
+            else
+                for (int j = 0; j < AW; j += LANES) AT(a, j) = FN(load_part)(x + i + j, (int)(in - i) - j);
+    }
+}
+
 /* f of the first `count` numbers at z, as a vector padded with f(0) */
 #define ACTIVATED(name)                                                                                 \
     static inline __attribute__((always_inline)) FN(vec) FN(activated_##name)(const REAL *z, int count) { \

@@ -75,14 +75,20 @@ static double weight_sum(const fbp_epoch *epoch, int64_t first, int64_t n) {
     return sum;
 }
 
-/* Rows in visiting order that are already as the products want them need no gather. */
-static const void *rows_in_place(const fbp_trainer *tr, const fbp_epoch *epoch, int64_t first) {
-    const fbp_data *data = epoch->data;
-    int64_t item = (int64_t)tr->backend.item, width = tr->net.layers[0].in;
-    if (epoch->order || data->csr || data->x_dtype != tr->backend.dtype || data->row_stride != width * item ||
-        (width > 1 && data->col_stride != item))
-        return tr->tape.gathered;
-    return (const char *)data->x + first * data->row_stride;
+/* Where the first layer finds the rows of a pass: those that already lie as the products want them need no gather,
+ * CSR rows have products of their own, and others may be read where they are, if they need no conversion. */
+static void find_rows(const fbp_trainer *tr, fbp_tape *tape, const fbp_rows *rows) {
+    const fbp_data *data = rows->data;
+    const fbp_layer *layer = &tr->net.layers[0];
+    int64_t item = (int64_t)tr->backend.item;
+    int as_is =
+        !data->csr && data->x_dtype == tr->backend.dtype && (layer->in == 1 || data->col_stride == item);
+    int in_place = as_is && !rows->order && data->row_stride == layer->in * item;
+    int one_by_one = as_is && !in_place && layer->dense->takes_rows &&
+                     layer->dense->takes_rows(&tr->backend, layer, tape->n);
+    tape->x = in_place ? (const char *)data->x + rows->first * data->row_stride : tape->gathered;
+    tape->rows = one_by_one ? rows : NULL;
+    tape->csr = tr->csr ? rows : NULL;
 }
 
 /* The caller may have changed the parameters since the last call. */
@@ -247,9 +253,8 @@ static double run_batch(const job *j, int64_t first, int64_t n, double mass, int
     for (int64_t p = 0; p < n; p += tr->pass) {
         fbp_tape tape = tr->tape;
         tape.n = n - p < tr->pass ? n - p : tr->pass;
-        tape.x = rows_in_place(tr, e, first + p);
         fbp_rows rows = {e->data, e->order, first + p, 1 / mass, e->clip};
-        tape.csr = tr->csr ? &rows : NULL;
+        find_rows(tr, &tape, &rows);
         tape.coming = &coming;
         loss += run_pass(j, &tape, &rows, t, p > 0, p + tape.n == n ? update : NULL);
         if (j->updates && !isfinite(loss))
@@ -350,8 +355,7 @@ static void forward_task(void *context, int t) {
         void *result = offset(j->result, first * out, tr);
         int64_t r0, r1;
         tape.n = e->n - first < tr->pass ? e->n - first : tr->pass;
-        tape.x = rows_in_place(tr, e, first);
-        tape.csr = tr->csr ? &rows : NULL;
+        find_rows(tr, &tape, &rows);
         for (int64_t tile = lo; next_rows(tr, tape.n, hi, &tile, &r0, &r1);) {
             fbp_net_forward(net, &tr->backend, &tape, e->params, &rows, r0, r1, scratch, result);
             tr->backend.kernels->output[net->loss](offset(result, r0 * out, tr), r1 - r0, out);

@@ -2,7 +2,9 @@
 
 import os
 
+import numpy as np
 import pytest
+from conftest import make_params
 from thread_problems import (
     CASES,
     classification,
@@ -104,3 +106,47 @@ def test_fits_and_predictions_are_the_same_bits(dtype):
         assert (est.memory_plan_.n_threads > 1) == (n_threads > 1)
         found[n_threads] = digest(*est.coefs_, *est.intercepts_, est.predict_proba(X))
     assert len(set(found.values())) == 1, found
+
+
+@pytest.mark.parametrize("dense", ["packed", "blas"])
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize(
+    "view",
+    ["as it is", "every other row", "backwards", "some columns", "transposed", "other precision"],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_the_same_bits_wherever_they_are_read(dtype, view, n_threads, dense, monkeypatch):
+    """Long rows are read where they are if nothing has to be converted, otherwise gathered.
+
+    Rows copied in their order are neither.
+    """
+    monkeypatch.setenv("FASTBP_DENSE", dense)
+    sizes, batch, rng = (300, 64, 5), 150, np.random.default_rng(3)
+    big = rng.normal(size=(800, 420)).astype(dtype)
+    other = "float64" if dtype == "float32" else "float32"
+    X = {
+        "as it is": np.ascontiguousarray(big[:400, :300]),
+        "every other row": big[::2, :300],
+        "backwards": big[399::-1, 7:307],
+        "some columns": big[:400, 111:411],
+        "transposed": np.ascontiguousarray(big[:400, :300].T).T,
+        "other precision": np.repeat(big[:400, :300].astype(other), 2, axis=1)[:, ::2],
+    }[view]
+    y = rng.integers(0, 5, 400).astype(np.int32)
+    order = rng.permutation(400)[:380]
+    found = []
+    for data, rows in (
+        (_core.Data(X, y), order),
+        (_core.Data(np.array(X[order], dtype, order="C"), y[order]), None),
+    ):
+        trainer = _core.Trainer(sizes, ("relu",), "log_loss", dtype, batch, "adam", n_threads)
+        assert trainer.n_threads == n_threads
+        params = make_params(sizes, np.random.default_rng(4), dtype)
+        state = np.zeros_like(params), np.zeros_like(params)
+        with single_threaded_blas():
+            loss, steps, _ = trainer.train_epoch(
+                params, state, data, rows, batch, alpha=1e-3, learning_rate=1e-3
+            )
+        assert steps == 3
+        found.append(digest([loss], params, *state))
+    assert found[0] == found[1]

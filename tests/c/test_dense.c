@@ -9,13 +9,13 @@ enum { ANY_SHAPES = 60, SAMPLED = 100 };
 #else
 enum { ANY_SHAPES = 300, SAMPLED = 400 };
 #endif
-enum { MOST_BYTES = 16 << 20, FEW = 100000 };
+enum { MOST_BYTES = 16 << 20, FEW = 100000, MOST_ROWS = 1025 };
 
 static const int EDGES[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  12, 13, 14, 15, 16, 17, 24, 27, 28,
                             29, 30, 31, 32, 33, 41, 42, 43, 47, 48, 49, 56, 57, 63, 64, 65, 66, 67};
 static const int LARGE[][3] = {
     /* in, out, n */
-    {784, 100, 200}, {257, 513, 1025}, {100, 784, 385}, {1100, 1300, 70}, {513, 257, 1},
+    {784, 100, 200}, {257, 513, 1025}, {100, 784, 385}, {1100, 1300, 70}, {513, 257, 129},
     {128, 64, 384},  {64, 128, 31},    {1024, 10, 17},  {10, 1024, 768},  {200, 1000, 520},
 };
 enum { N_EDGES = sizeof EDGES / sizeof *EDGES, N_LARGE = sizeof LARGE / sizeof *LARGE };
@@ -188,18 +188,44 @@ static const fbp_after *anything(void) {
     return &after;
 }
 
+/* f(z_in) row by row out of X, where that is possible; otherwise as a matrix */
+typedef struct {
+    fbp_data data;
+    fbp_rows rows;
+    int64_t order[MOST_ROWS + 2];
+    fbp_left left;
+    int same_bits; /* as those of the matrix: where the trainer would choose it */
+} x_rows;
+
+static const x_rows *as_rows(const problem *p) {
+    static x_rows x;
+    int64_t item = (int64_t)p->be.item;
+    x.data = (fbp_data){
+        .x = p->z_in, .x_dtype = p->be.dtype, .row_stride = p->layer.in * item, .col_stride = item};
+    for (int64_t i = 0; i <= p->n; i++) x.order[i + 1] = i;
+    x.rows = (fbp_rows){.data = &x.data, .order = x.order, .first = 1};
+    x.left = (fbp_left){p->z_in, p->act, NULL};
+    x.same_bits = 1;
+    if (p->act == FBP_ACT_identity && p->layer.out > 1 && p->dense->takes_rows) {
+        x.left = (fbp_left){NULL, FBP_ACT_identity, &x.rows};
+        x.same_bits = p->dense->takes_rows(&p->be, &p->layer, p->n);
+    }
+    return &x;
+}
+
 static void check_forward(const problem *p, void *scratch, size_t scratch_bytes) {
     int64_t count = p->n * p->layer.out, cut[MOST_CUTS + 1];
     size_t bytes = (size_t)count * p->be.item;
     void *z = operand(Z, count, p->be.dtype), *once = malloc(bytes);
-    p->dense->forward(&p->be, &p->layer, p->W, p->b, z, p->z_in, p->act, 0, p->n, scratch, anything());
+    fbp_left left = {p->z_in, p->act, NULL};
+    p->dense->forward(&p->be, &p->layer, p->W, p->b, z, &left, 0, p->n, scratch, anything());
     each(p, p->n, p->layer.out, z, 0, check_z);
     memcpy(once, z, bytes);
 
     z = operand(Z, count, p->be.dtype);
     for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
         memset(scratch, 0xff, scratch_bytes);
-        p->dense->forward(&p->be, &p->layer, p->W, p->b, z, p->z_in, p->act, cut[i], cut[i + 1], scratch,
+        p->dense->forward(&p->be, &p->layer, p->W, p->b, z, &as_rows(p)->left, cut[i], cut[i + 1], scratch,
                           anything());
         for (int64_t k = 0; k < cut[i] * p->layer.out; k += 7)
             CHECK(isnan(get(z, k, p->be.dtype)), "%s: forward of rows from %ld wrote before them", name_of(p),
@@ -274,19 +300,20 @@ static void check_input_grad(const problem *p, const void *dz, void *scratch, si
     free(once);
 }
 
-/* in tiles of whole multiples of 32 rows of W, as the trainer cuts them */
+/* in tiles of any rows of W where cuts are free, of whole multiples of 32 elsewhere */
 static void check_weight_grad(const problem *p, const void *dz, void *scratch, size_t scratch_bytes) {
     int in = p->layer.in, out = p->layer.out;
     int64_t cut[MOST_CUTS + 1];
     size_t bytes = (size_t)in * (size_t)out * p->be.item, row = (size_t)out * p->be.item;
     char *once = malloc(bytes), *pieced = malloc(bytes);
+    fbp_left left = {p->z_in, p->act, NULL};
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         double before = accumulate ? 0.75 : 0;
         void *dW = operand(DW, (int64_t)in * out, p->be.dtype);
         if (accumulate)
             fill(dW, (int64_t)in * out, before, p->be.dtype);
-        p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, 0, in, p->n, accumulate, scratch,
-                              anything(), NULL);
+        p->dense->weight_grad(&p->be, &p->layer, dW, dz, &left, 0, in, p->n, accumulate, scratch, anything(),
+                              NULL);
         each(p, in, out, dW, before, check_dW);
         memcpy(once, dW, bytes);
 
@@ -296,11 +323,11 @@ static void check_weight_grad(const problem *p, const void *dz, void *scratch, s
             dW = operand(DW, rows * out, p->be.dtype);
             if (accumulate)
                 fill(dW, rows * out, before, p->be.dtype);
-            p->dense->weight_grad(&p->be, &p->layer, dW, dz, p->z_in, p->act, (int)cut[i], (int)cut[i + 1],
+            p->dense->weight_grad(&p->be, &p->layer, dW, dz, &as_rows(p)->left, (int)cut[i], (int)cut[i + 1],
                                   p->n, accumulate, scratch, anything(), NULL);
             memcpy(pieced + (size_t)cut[i] * row, dW, (size_t)rows * row);
         }
-        if (p->dense->free_cut)
+        if (p->dense->free_cut && as_rows(p)->same_bits)
             CHECK(same_bits(once, pieced, (int64_t)in * out, p->be.dtype),
                   "%s: dW depends on the cut (accumulate %d)", name_of(p), accumulate);
         else
@@ -376,7 +403,7 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
         .dense = dense,
         .layer = {.in = in,
                   .out = out,
-                  .W = 1,
+                  .W = dense->takes_rows && act == FBP_ACT_identity ? 0 : 1,
                   .dense = dense,
                   .tile_rows = in,
                   .tile_unit = in,
