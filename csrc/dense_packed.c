@@ -245,7 +245,7 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
     }
     int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
     int near = is_near(be, layer, r1 - r0), tail = tail_of(be, layer), whole = out - tail;
-    const void *tails = at(layer->packed, before_tail(be, layer), be);
+    const void *tails = tail ? at(layer->packed, before_tail(be, layer), be) : NULL;
     factor f = factor_of(be, layer->packed, in, whole, nr, ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
     int64_t c0 = 0, c1;
