@@ -82,7 +82,6 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     fbp_tape *tape = &tr->tape;
     const fbp_backend *be = &tr->backend;
     int top = net->n_layers - 1, training = !tr->forward_only, *overflow = &arena->overflow;
-    int widest[2] = {0, 0};
     int64_t part = 0; /* numbers */
     size_t dz[2] = {0, 0};
 
@@ -102,8 +101,6 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
             tape->scratch_bytes = scratch;
         if (l < top && bytes > dz[l & 1])
             dz[l & 1] = bytes;
-        if (l < top && layer->out > widest[l & 1])
-            widest[l & 1] = layer->out;
         int64_t rows = min64(layer->joined, ceil_div(layer->n_tiles, n_threads)) * layer->tile_rows;
         part = max64(part, max64(rows * layer->out, layer->out));
     }
@@ -122,11 +119,9 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
         tape->loss_part = fbp_arena_take(arena, "loss", -1, ROW_TILES, 1, sizeof(double));
         tape->square_part =
             fbp_arena_take(arena, "squares", -1, last->tile0 + last->n_tiles, 1, sizeof(double));
-    } else { /* only the z of two layers are alive at once; the last is the caller's */
-        void *z[2];
-        for (int i = 0; i < 2; i++)
-            z[i] = widest[i] ? fbp_arena_take(arena, "z", i, pass, widest[i], be->item) : NULL;
-        for (int l = 0; l < top; l++) tape->z[l] = z[l & 1];
+    } else { /* layers that share memory would put rows of one thread where another's are; the last is the caller's */
+        for (int l = 0; l < top; l++)
+            tape->z[l] = fbp_arena_take(arena, "z", l, pass, net->layers[l].out, be->item);
     }
 
     store->rows = arena->rows ? arena->rows + arena->n_rows : NULL;
@@ -137,7 +132,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     if (tr->optimizer != FBP_OPT_none && training && pass < tr->batch) {
         tr->grad = fbp_arena_take(store, "grad", -1, net->n_params, 1, be->item);
     } else if (tr->optimizer != FBP_OPT_none && training) {
-        tape->grad_part_bytes = (fbp_size(part, 1, be->item, &store->overflow) + FBP_ALIGN - 1) & -FBP_ALIGN;
+        tape->grad_part_bytes = fbp_size(part, 1, be->item, &store->overflow);
         tape->grad_part = take_bytes(store, "grad", -1, n_threads, tape->grad_part_bytes);
     }
     for (int l = 0; l <= top; l++) {

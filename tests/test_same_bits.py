@@ -150,3 +150,18 @@ def test_rows_are_the_same_bits_wherever_they_are_read(dtype, view, n_threads, d
         assert steps == 3
         found.append(digest([loss], params, *state))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("dense", ["packed", "blas"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_of_uneven_layers_are_the_same_bits(dtype, dense, monkeypatch):
+    """Forward only, layers share memory: rows of one thread must not lie where another's are."""
+    monkeypatch.setenv("FASTBP_DENSE", dense)
+    sizes, rng = (200, 300, 17, 900, 30, 5), np.random.default_rng(5)
+    X = rng.normal(size=(300, 200)).astype(dtype)
+    params = make_params(sizes, rng, dtype)
+    found = set()
+    for n_threads in (1, 2, 3, 7) * 5:
+        net = fastbp.Network(sizes, dtype=dtype, batch_size=300, n_threads=n_threads)
+        found.add(digest(net.forward(params, X)))
+    assert len(found) == 1
