@@ -3,8 +3,6 @@
  * gradient as it stands, and the left factor of the input gradient with rows a constant distance apart.
  * z stays row-major; f is applied while a few rows (forward) or columns (weight gradient) of it are filled
  * into a buffer that the L1 cache holds, so a = f(z) never exists as a matrix. */
-#include <string.h>
-
 #include "fastbp.h"
 #include "right_factor.h"
 
@@ -49,7 +47,7 @@ static size_t packed_size(const fbp_backend *be, const fbp_layer *layer, int tra
         return 0;
     int tail = tail_of(be, layer);
     size_t panels = panels_size(be, layer->in, layer->out - tail, overflow);
-    return panels + fbp_size(ceil_div(tail, 4), tail_group(be, layer), be->item, overflow);
+    return panels + fbp_size(fbp_ceil_div(tail, 4), tail_group(be, layer), be->item, overflow);
 }
 
 static int dz_panel(const fbp_backend *be, int width) {
@@ -71,40 +69,44 @@ static int has_long_rows(const fbp_backend *be, const fbp_layer *layer) {
     return layer->W == 0 && layer->out > 1 && layer->in * (int64_t)be->item >= LONG_ROW;
 }
 
-/* MR rows of K_BLOCK columns of z or dz, or the strips of the weight gradient. A pass of fewer rows has shorter
- * blocks, so more columns in each and fewer strips; never more than min(n, K_BLOCK) rows of them. */
+/* MR rows of the left factor, or the strips of the weight gradient. A pass of fewer rows has shorter blocks, so more
+ * columns in each and fewer strips; never more than min(n, FBP_K_BLOCK) rows of them. */
 static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_t tile, int64_t n,
                            int *overflow) {
     const fbp_kernels *kern = be->kernels;
-    int64_t forward = block_of(layer->in, K_BLOCK, kern->nr),
-            backward = block_of(layer->out, K_BLOCK, kern->nr);
-    int64_t k = min64(n, K_BLOCK);
+    int row = layer->in <= kern->nr && layer->out <= kern->nr ? kern->nr : FBP_K_BLOCK;
+    int64_t k = fbp_min(n, FBP_K_BLOCK);
     int many = strips_again(be, layer, k) || has_long_rows(be, layer);
     (void)tile;
-    size_t rows = fbp_size(kern->mr, forward > backward ? forward : backward, be->item, overflow);
+    size_t rows = fbp_size(kern->mr, row, be->item, overflow);
     size_t strips = fbp_size(many ? STRIPS * kern->aw : STRIPS_ONCE * kern->aw, k, be->item, overflow);
     return rows > strips ? rows : strips;
 }
 
+/* Rows i0..i1 of W go into those blocks of rows that they are in, and its columns into all blocks of W^T. */
 static void pack(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1) {
+    const fbp_kernels *kern = be->kernels;
     int in = layer->in, out = layer->out, tail = tail_of(be, layer), whole = out - tail;
-    if (layer->packed)
-        be->kernels->pack_panels(layer->packed, W, out, in, whole, i0, i1);
+    factor f = factor_of(be, layer->packed, in, whole, BLOCKED, 1);
+    factor f_T = factor_of(be, layer->packed_T, out, in, BLOCKED, 1);
+    for (int64_t k0 = i0 / f.k * f.k; f.panels && k0 < i1; k0 += f.k)
+        kern->pack_panels(panel_of(be, &f, 0, k0), at(W, k0 * out, be), out, rows_of(&f, k0), whole,
+                          fbp_max(i0 - k0, 0), fbp_min(i1 - k0, f.k));
     if (layer->packed && tail)
-        be->kernels->pack_tail(at(layer->packed, before_tail(be, layer), be), at(W, whole, be), out, in, tail,
-                               i0, i1);
-    if (layer->packed_T)
-        be->kernels->pack_transposed(layer->packed_T, W, layer->out, i0, i1);
+        kern->pack_tail(at(layer->packed, before_tail(be, layer), be), at(W, whole, be), out, in, tail, i0,
+                        i1);
+    for (int64_t k0 = 0; f_T.panels && k0 < out; k0 += f_T.k)
+        kern->pack_transposed(panel_of(be, &f_T, 0, k0), at(W, k0, be), out, (int)rows_of(&f_T, k0), i0, i1);
 }
 
 static fbp_after first_of_W(const fbp_backend *be, const fbp_layer *layer, int transposed) {
     if (transposed)
-        return first_of(be, layer->packed_T, layer->out, layer->in, be->kernels->nr);
-    return first_of(be, layer->packed, layer->in, layer->out - tail_of(be, layer), be->kernels->nr);
+        return first_of(be, layer->packed_T, layer->out, layer->in, BLOCKED);
+    return first_of(be, layer->packed, layer->in, layer->out - tail_of(be, layer), BLOCKED);
 }
 
 static fbp_after first_of_dz(const fbp_backend *be, const fbp_layer *layer, const void *dz, int64_t n) {
-    return first_of(be, dz, n, layer->out, 1);
+    return first_of(be, dz, n, layer->out, WHOLE);
 }
 
 /* Is the whole product of n rows within reach of the L2 cache, so that looking ahead is in vain? */
@@ -135,37 +137,35 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
     int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
     int near = is_near(be, layer, r1 - r0), tail = tail_of(be, layer), whole = out - tail;
     const void *tails = tail ? at(layer->packed, before_tail(be, layer), be) : NULL;
-    factor f = factor_of(be, layer->packed, in, whole, nr, ceil_div(r1 - r0, strip));
+    factor f = factor_of(be, layer->packed, in, whole, BLOCKED, fbp_ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
     int64_t c0 = 0, c1;
     do {
-        c1 = min64(c0 + f.columns, whole);
+        c1 = fbp_min(c0 + f.columns, whole);
         for (int64_t k0 = 0; k0 < in; k0 += f.k) {
-            int64_t k = min64(f.k, in - k0);
+            int64_t k = fbp_min(f.k, in - k0);
             int64_t next_k = k0 + k < in ? k0 + k : 0, next_j = next_k ? 0 : f.columns;
             for (int64_t r = r0, s = 0; r < r1; r += strip, s++) {
-                int m = (int)min64(strip, r1 - r);
+                int m = (int)fbp_min(strip, r1 - r);
                 if (left->rows)
-                    kern->gather_panels(scratch, left->rows, r, k0, m, (int)k);
+                    kern->gather_rows(scratch, left->rows, r, k0, m, (int)k);
                 else
-                    kern->fill_panels[left->act](scratch, at(left->z, r * in + k0, be), in, m, (int)k);
+                    kern->fill_rows[left->act](scratch, at(left->z, r * in + k0, be), in, m, (int)k);
                 for (int64_t j = c0, next = r + strip; j < c1; j += nr, next++) {
                     fbp_ahead ahead;
                     if (!near)
                         ahead = next_block(be, &f, j + next_j, next_k, s, scratch);
-                    if (!near && !ahead.step && rest.left.pieces)
+                    if (!near && !ahead.block_step && rest.left.pieces)
                         next_share(&ahead, &rest, k);
                     if (!near && next < r1) /* a row of the next strip beside each panel */
-                        next_lines(&ahead, row_of(be, layer, left, next, k0), FBP_ALIGN, line_of(be));
-                    kern->tile_panels(m, (int)min64(nr, whole - j), k, scratch, kern->mr * nr,
-                                      f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
-                                      at(z, r * out + j, be), out, at(b, j, be), k0 > 0,
-                                      near ? NULL : &ahead);
+                        next_lines(&ahead, row_of(be, layer, left, next, k0), (int64_t)be->item);
+                    kern->tile_rows(m, (int)fbp_min(nr, whole - j), k, scratch,
+                                    f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
+                                    at(z, r * out + j, be), out, at(b, j, be), k0 > 0, near ? NULL : &ahead);
                 }
                 if (tail && c1 == whole)
-                    kern->tail_forward(m, tail, k, scratch, kern->mr * nr, at(tails, k0 * 4, be),
-                                       tail_group(be, layer), at(z, r * out + whole, be), out,
-                                       at(b, whole, be), k0 > 0);
+                    kern->tail_forward(m, tail, k, scratch, at(tails, k0 * 4, be), tail_group(be, layer),
+                                       at(z, r * out + whole, be), out, at(b, whole, be), k0 > 0);
             }
         }
     } while ((c0 = c1) < whole);
@@ -183,25 +183,22 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
     int nr = kern->nr, in = layer->in, out = layer->out;
     int64_t strip = block_of(r1 - r0, kern->mr, 1);
     int near = is_near(be, layer, r1 - r0);
-    factor f = factor_of(be, layer->packed_T, out, in, nr, ceil_div(r1 - r0, strip));
+    factor f = factor_of(be, layer->packed_T, out, in, BLOCKED, fbp_ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
-    size_t row_bytes = (size_t)nr * be->item;
+    int64_t row_bytes = nr * (int64_t)be->item;
     (void)W;
     for (int64_t c0 = 0; c0 < in; c0 += f.columns) {
-        int64_t c1 = min64(c0 + f.columns, in);
+        int64_t c1 = fbp_min(c0 + f.columns, in);
         for (int64_t k0 = 0; k0 < out; k0 += f.k) {
-            int64_t k = min64(f.k, out - k0);
+            int64_t k = fbp_min(f.k, out - k0);
             int last = k0 + k == out;
             int64_t next_k = last ? 0 : k0 + k, next_j = last ? f.columns : 0;
             for (int64_t r = r0, s = 0; r < r1; r += strip, s++) {
-                int m = (int)min64(strip, r1 - r);
+                int m = (int)fbp_min(strip, r1 - r);
                 const void *left = at(dz, k0 * n + r * nr, be);
-                int64_t jump = n * nr;
-                if (!near) { /* panels a power of two apart would evict each other */
-                    for (int64_t q = 0; q < k; q += nr)
-                        memcpy(at(scratch, q * kern->mr, be), at(left, q * n, be), (size_t)m * row_bytes);
+                if (out > nr) { /* rows of several panels */
+                    kern->copy_rows(scratch, left, n * nr, m, (int)k);
                     left = scratch;
-                    jump = kern->mr * nr;
                 }
                 for (int64_t j = c0, next = k0; j < c1; j += nr, next += nr) {
                     void *c = at(dz_in, j * n + r * nr, be); /* whole panels: the padding is written too */
@@ -209,15 +206,15 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                     fbp_ahead ahead;
                     if (!near)
                         ahead = next_block(be, &f, j + next_j, next_k, s, left);
-                    if (!near && !ahead.step && rest.left.pieces)
+                    if (!near && !ahead.block_step && rest.left.pieces)
                         next_share(&ahead, &rest, k);
                     if (!near && next < k0 + k && r + strip < r1) /* a panel of the next strip beside each */
-                        next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be), FBP_ALIGN,
-                                   ceil_div(m * line_of(be) * nr, k));
-                    kern->tile_panels(m, nr, k, left, jump, panel_of(be, &f, j, k0), nr, c, nr, NULL, k0 > 0,
-                                      near ? NULL : &ahead);
+                        next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be),
+                                   fbp_ceil_div(m * row_bytes, k));
+                    kern->tile_rows(m, nr, k, left, panel_of(be, &f, j, k0), nr, c, nr, NULL, k0 > 0,
+                                    near ? NULL : &ahead);
                     if (last && act_in != FBP_ACT_identity)
-                        kern->derive[act_in](c, nr, z, in, m, (int)min64(nr, in - j));
+                        kern->derive[act_in](c, nr, z, in, m, (int)fbp_min(nr, in - j));
                 }
             }
         }
@@ -235,11 +232,11 @@ static void fill_strips(const fbp_backend *be, void *strips, const fbp_left *lef
     int64_t at_once = i1 - i0 > strip ? ROWS_AT_ONCE : k;
     for (int64_t r = 0; r < k; r += at_once) {
         const char *z = at(left->z, (k0 + r) * in, be);
-        int64_t rows = min64(at_once, k - r);
+        int64_t rows = fbp_min(at_once, k - r);
         for (int64_t i = i0, s = 0; i < i1; i += strip, s++) {
             int whole = i + kern->aw <= in; /* what lies beyond the strip is read and not used */
             kern->fill_strip[left->act](at(strips, (s * k + r) * kern->aw, be), at(z, i, be), in, rows,
-                                        whole ? kern->aw : (int)min64(strip, i1 - i));
+                                        whole ? kern->aw : (int)fbp_min(strip, i1 - i));
         }
     }
 }
@@ -257,7 +254,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     int near = is_near(be, layer, n);
     int in_place = near && left->act == FBP_ACT_identity && !left->rows;
     int tail = in_place ? 0 : tail_of(be, layer), whole = out - tail;
-    factor f = factor_of(be, dz, n, whole, 1, ceil_div(i1 - i0, strip));
+    factor f = factor_of(be, dz, n, whole, WHOLE, fbp_ceil_div(i1 - i0, strip));
     int64_t lda = in_place ? in : kern->aw;
     shares rest = shares_of(be, after, &f);
     int again = strips_again(be, layer, f.k);
@@ -268,35 +265,33 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     if (again)
         f.strips = together;
     for (int64_t k0 = 0; k0 < n; k0 += f.k) {
-        int64_t k = min64(f.k, n - k0);
+        int64_t k = fbp_min(f.k, n - k0);
         for (int64_t g0 = i0, turn = 0; g0 < i1; g0 += group) {
-            int64_t g1 = min64(g0 + group, i1);
+            int64_t g1 = fbp_min(g0 + group, i1);
             if (!in_place)
                 fill_strips(be, scratch, left, in, g0, g1, strip, k0, k);
             int64_t c0 = 0, c1;
             do {
-                c1 = min64(c0 + f.columns, whole);
+                c1 = fbp_min(c0 + f.columns, whole);
                 int64_t next_j = c1 < whole ? f.columns : -c0;
                 int64_t next_k = c1 < whole || (again && g1 < i1) ? k0 : k0 + k;
-                int64_t rows =
-                    !beyond || c1 == c0 ? 0 : ceil_div(k * nr, c1 - c0); /* of z beside each panel */
                 for (int64_t i = g0, s = 0; i < g1; i += strip, s++, turn++) {
-                    int m = (int)min64(strip, i1 - i);
+                    int m = (int)fbp_min(strip, i1 - i);
                     const void *a =
                         in_place ? at(left->z, k0 * in + i, be) : at(scratch, s * k * kern->aw, be);
-                    for (int64_t j = c0, r = k0; j < c1; j += nr, r += rows) {
+                    for (int64_t j = c0; j < c1; j += nr) {
                         fbp_ahead ahead;
                         if (!near)
                             ahead = next_block(be, &f, j + next_j, next_k, again ? s : turn, a);
-                        if (beyond && i + strip < i1) /* rows of the next strip: their ends */
-                            next_lines(&ahead, at(left->z, r * in + i + strip + kern->aw - 1, be),
-                                       in * (int64_t)be->item, ceil_div(rows * nr, k));
-                        if (!near && !ahead.step && rest.left.pieces)
+                        if (beyond && j == c0 && i + strip < i1) /* the next strip: the ends of its rows */
+                            next_lines(&ahead, at(left->z, k0 * in + i + strip + kern->aw - 1, be),
+                                       in * (int64_t)be->item);
+                        if (!near && !ahead.block_step && rest.left.pieces)
                             next_share(&ahead, &rest, k);
-                        else if (!near && !ahead.step && coming && coming->at < coming->end)
+                        else if (!near && !ahead.block_step && coming && coming->at < coming->end)
                             next_row(&ahead, layer, coming, k);
-                        kern->tile_strip(m, (int)min64(nr, whole - j), k, a, lda, panel_of(be, &f, j, k0), nr,
-                                         at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
+                        kern->tile_strip(m, (int)fbp_min(nr, whole - j), k, a, lda, panel_of(be, &f, j, k0),
+                                         nr, at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
                                          near ? NULL : &ahead);
                     }
                     if (tail && c1 == whole) {
@@ -315,7 +310,7 @@ static void bias_grad(const fbp_backend *be, const fbp_layer *layer, void *db, c
     int nr = be->kernels->nr;
     (void)layer;
     for (int j = j0; j < j1; j += nr)
-        be->kernels->panel_sums(at(db, j, be), at(dz, j * n, be), n, (int)min64(nr, j1 - j), accumulate);
+        be->kernels->panel_sums(at(db, j, be), at(dz, j * n, be), n, (int)fbp_min(nr, j1 - j), accumulate);
 }
 
 const fbp_dense fbp_dense_packed = {

@@ -48,6 +48,10 @@ typedef enum { FBP_OPTIMIZERS(FBP_ENUM_OPT) FBP_N_OPT } fbp_optimizer;
 
 typedef enum { FBP_F32, FBP_F64, FBP_U8, FBP_I32 } fbp_dtype; /* U8 and I32 for targets only */
 
+static inline int64_t fbp_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t fbp_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t fbp_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 extern const char *const fbp_status_text[FBP_N_STATUS];
 extern const char *const fbp_status_exception[FBP_N_STATUS];
 extern const char *const fbp_activation_name[FBP_N_ACT];
@@ -125,13 +129,15 @@ static inline const char *fbp_row_at(const fbp_rows *r, int64_t i) { /* of a den
     return (const char *)r->data->x + fbp_row_of(r, i) * r->data->row_stride;
 }
 
-/* What a tile of a product prefetches into the L2 cache for the tiles that follow. */
+/* Numbers that a tile of a packed product sums at a time, at most */
+#define FBP_K_BLOCK 256
+
+/* What a tile of a product prefetches into the L2 cache for the tiles that follow: for each k a line of either, so
+ * many bytes further on. */
 typedef struct {
-    const char *block; /* a share of the next block, `step` bytes for each k */
-    int64_t step;
-    const char *line;  /* so many lines for every NR of its k, `stride` bytes apart */
-    int64_t stride;
-    int lines;
+    const char *block,
+        *line; /* a share of the next block of the right factor; something of the left factor */
+    int64_t block_step, line_step;
 } fbp_ahead;
 
 /* What the next product reads first: so many pieces of memory, `bytes` each and `stride` bytes apart. Half of it
@@ -141,7 +147,7 @@ typedef struct {
     int64_t bytes, stride, pieces;
 } fbp_after;
 
-/* Rows that this thread will gather for the next mini-batch: `rows` as far as fbp_row_of goes, at..end of them
+/* Rows of X that this thread will read in the next mini-batch: `rows` as far as fbp_row_of goes, at..end of them
  * not yet prefetched. */
 typedef struct {
     fbp_rows rows;
@@ -174,14 +180,15 @@ typedef struct {
 
     /* What dense_packed.c is made of; see packed_template.h for panels and strips. */
     int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
-    void (*tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b, int64_t ldb,
-                        void *c, int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead);
+    void (*tile_rows)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
+                      int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead);
     void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb,
                        void *c, int64_t ldc, int accumulate, const fbp_ahead *ahead);
-    void (*fill_panels[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
+    void (*fill_rows[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
     void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
-    /* The same from rows of X where they are, already of the dtype and side by side: rows r0.., columns i0.. */
-    void (*gather_panels)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols);
+    void (*copy_rows)(void *a, const void *panels, int64_t jump, int m, int cols);
+    /* fill_rows and fill_strip of rows of X where they are, already of the dtype and side by side: rows r0.., columns i0.. */
+    void (*gather_rows)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols);
     void (*gather_strips)(void *strips, const fbp_rows *rows, int64_t r0, int64_t n, int64_t i0, int64_t i1,
                           int64_t strip, int in);
     void (*single_forward[FBP_N_ACT])(void *z, const void *z_in, const void *W, const void *b, int64_t n,
@@ -190,12 +197,12 @@ typedef struct {
                                    int64_t n, int cols, int accumulate);
     void (*pack_panels)(void *panels, const void *M, int64_t ld, int64_t rows, int cols, int64_t r0,
                         int64_t r1);
-    void (*pack_transposed)(void *panels, const void *M, int cols, int r0, int r1);
+    void (*pack_transposed)(void *panels, const void *M, int64_t ld, int cols, int r0, int r1);
     void (*panel_sums)(void *db, const void *panel, int64_t n, int cols, int accumulate);
     int most_tail; /* columns of a tail at most; 0: there are none, and no functions. See tail_template.h. */
     void (*pack_tail)(void *tail, const void *M, int64_t ld, int64_t rows, int count, int64_t r0, int64_t r1);
-    void (*tail_forward)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b,
-                         int64_t group, void *c, int64_t ldc, const void *bias, int accumulate);
+    void (*tail_forward)(int m, int cols, int64_t k, const void *a, const void *b, int64_t group, void *c,
+                         int64_t ldc, const void *bias, int accumulate);
     void (*tail_grad)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, void *c,
                       int64_t ldc, int accumulate);
 
@@ -272,8 +279,8 @@ typedef struct fbp_dense {
                            int *overflow);
     /* rows i0..i1 of W changed: refresh the packed copies */
     void (*pack)(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1);
-    /* of the packed W (transposed: W^T), and of dz of a pass of n rows: nothing if they are small. NULL with
-     * BLAS, which goes its own ways. */
+    /* What a product reads first of its right factor: the packed W (transposed: W^T), or dz of a pass of n rows;
+     * nothing if that is small. NULL with BLAS, which goes its own ways. */
     fbp_after (*first_of_W)(const fbp_backend *be, const fbp_layer *layer, int transposed);
     fbp_after (*first_of_dz)(const fbp_backend *be, const fbp_layer *layer, const void *dz, int64_t n);
     /* Are n rows of X better read where they are than gathered? NULL: never. */
@@ -327,8 +334,8 @@ typedef struct {
     fbp_layer *layers;
     fbp_loss loss;
     int64_t n_weights, n_params;
-    int max_width; /* widest output of a layer */
-    int done;      /* down to this layer, input gradients follow the loss; below it, layer by layer */
+    int max_width;    /* widest output of a layer */
+    int rows_down_to; /* this layer, input gradients follow the loss; below it, layer by layer */
 } fbp_net;
 
 /* Fills `layers` (work array of n_layers). acts: one per hidden layer. */
@@ -403,8 +410,9 @@ typedef struct {
     int n_threads;
     int forward_only;
     int csr;
-    fbp_arena store; /* what outlives a mini-batch: gradient and packed weights */
-    void *grad;      /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
+    fbp_arena
+        store; /* what is neither params nor state nor of one pass: gradient, or pieces of it, and packed weights */
+    void *grad; /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
 } fbp_trainer;
 
 /* measure != 0 allocates nothing but the trainer's few bookkeeping bytes: its arenas have sizes and no
@@ -430,7 +438,8 @@ typedef struct {
     int pause;
 } fbp_epoch;
 
-/* The calls below NEVER ALLOCATE and cannot fail. */
+/* The calls below NEVER ALLOCATE and cannot fail. They trust their caller: epoch->batch is at most config.batch,
+ * and fbp_trainer_epoch needs an optimizer other than none and its state. */
 void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch);
 /* Value and, with grad, exact gradient of the (weighted) mean loss over the n rows. */
 double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad);

@@ -17,10 +17,17 @@
 #endif
 
 #define FBP_GATHER_AHEAD 2  /* rows that the gather prefetches ahead */
-#define FBP_PANEL_AHEAD 10  /* rows of a panel that a far product prefetches ahead: up to 10% of a step */
 #define FBP_PACK_ROWS 16    /* rows of a matrix that are packed together */
 #define FBP_CSR_CHUNK 256   /* entries of a sparse row that are handled at a time */
 #define FBP_LOSS_BLOCK 64   /* rows (or columns) whose intermediate values live on the stack */
+
+#if defined(__x86_64__)
+#define FBP_STAYS(x) __asm__("" : "+v"(x)) /* the value is in its register here */
+#elif defined(__aarch64__)
+#define FBP_STAYS(x) __asm__("" : "+w"(x))
+#else
+#define FBP_STAYS(x) (void)(x)
+#endif
 
 #define FBP_MASK(count) ((1u << (count)) - 1) /* AVX-512 mask of the first `count` numbers of a vector */
 

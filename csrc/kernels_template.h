@@ -59,7 +59,7 @@ static void FN(add_bias)(void *z_, const void *b_, int64_t n, int out) {
 #include "tail_template.h"
 #include "sparse_template.h"
 
-#define ENTRY_FILL_PANELS(name) FN(fill_panels_##name),
+#define ENTRY_FILL_ROWS(name) FN(fill_rows_##name),
 #define ENTRY_FILL_STRIP(name) FN(fill_strip_##name),
 #define ENTRY_SINGLE_FORWARD(name) FN(single_forward_##name),
 #define ENTRY_SINGLE_GRAD(name) FN(single_grad_##name),
@@ -83,11 +83,12 @@ const fbp_kernels FN(fbp_kernels) = {
     .mr = MR,
     .nr = NR,
     .aw = AW,
-    .tile_panels = FN(tile_panels),
+    .tile_rows = FN(tile_rows),
     .tile_strip = FN(tile_strip),
-    .fill_panels = {FBP_ACTIVATIONS(ENTRY_FILL_PANELS)},
+    .fill_rows = {FBP_ACTIVATIONS(ENTRY_FILL_ROWS)},
     .fill_strip = {FBP_ACTIVATIONS(ENTRY_FILL_STRIP)},
-    .gather_panels = FN(gather_panels),
+    .copy_rows = FN(copy_rows),
+    .gather_rows = FN(gather_rows),
     .gather_strips = FN(gather_strips),
     .single_forward = {FBP_ACTIVATIONS(ENTRY_SINGLE_FORWARD)},
     .single_grad = {FBP_ACTIVATIONS(ENTRY_SINGLE_GRAD)},
@@ -103,7 +104,7 @@ const fbp_kernels FN(fbp_kernels) = {
     .csr_forward = FN(csr_forward),
     .csr_weight_grad = FN(csr_weight_grad),
 };
-#undef ENTRY_FILL_PANELS
+#undef ENTRY_FILL_ROWS
 #undef ENTRY_FILL_STRIP
 #undef ENTRY_SINGLE_FORWARD
 #undef ENTRY_SINGLE_GRAD
@@ -120,6 +121,7 @@ const fbp_kernels FN(fbp_kernels) = {
 #undef FBP_PARTS
 #undef MR
 #undef NR
+#undef ROW
 #undef AW
 #undef ENTRY_ACT
 #undef ENTRY_DERIVE

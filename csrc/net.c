@@ -12,7 +12,7 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, int n_layers, const int
     net->layers = layers;
     net->loss = loss;
     net->max_width = 0;
-    net->done = n_layers > 2 ? n_layers - 2 : 1;
+    net->rows_down_to = n_layers > 2 ? n_layers - 2 : 1;
     for (int l = 0; l < n_layers; l++) {
         fbp_layer *layer = &layers[l];
         *layer = (fbp_layer){.in = widths[l], .out = widths[l + 1], .W = weights, .b = biases};
@@ -60,7 +60,7 @@ static fbp_after first_of_dz(const fbp_net *net, const fbp_backend *be, const fb
  * is still to come. */
 void fbp_net_look_ahead(fbp_net *net, const fbp_backend *be) {
     fbp_after next = {0};
-    for (int l = net->done; l < net->n_layers; l++) {
+    for (int l = net->rows_down_to; l < net->n_layers; l++) {
         net->layers[l].after_input_grad = next;
         if (first_of_W(net, be, l, 1).pieces)
             next = first_of_W(net, be, l, 1);
@@ -73,9 +73,9 @@ void fbp_net_look_ahead(fbp_net *net, const fbp_backend *be) {
 }
 
 static fbp_after after_weight_grad(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, int l) {
-    return l == 0                         ? (fbp_after){0}
-           : l == 1 || l - 1 >= net->done ? first_of_dz(net, be, tape, l - 1)
-                                          : first_of_W(net, be, l - 1, 1);
+    return l == 0                                 ? (fbp_after){0}
+           : l == 1 || l - 1 >= net->rows_down_to ? first_of_dz(net, be, tape, l - 1)
+                                                  : first_of_W(net, be, l - 1, 1);
 }
 
 void fbp_net_forward(const fbp_net *net, const fbp_backend *be, const fbp_tape *tape, const void *params,
@@ -120,7 +120,7 @@ void fbp_net_input_grad(const fbp_net *net, const fbp_backend *be, const fbp_tap
                         int l, int64_t r0, int64_t r1, void *scratch) {
     const fbp_layer *layer = &net->layers[l];
     fbp_left left = left_of(net, tape, l);
-    fbp_after after = l < net->done ? first_of_dz(net, be, tape, l) : layer->after_input_grad;
+    fbp_after after = l < net->rows_down_to ? first_of_dz(net, be, tape, l) : layer->after_input_grad;
     layer->dense->input_grad(be, layer, at(params, layer->W, be), dz_of(net, tape, l - 1),
                              dz_of(net, tape, l), left.z, left.act, r0, r1, tape->n, scratch, &after);
 }

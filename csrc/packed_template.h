@@ -1,9 +1,10 @@
 /* The register-blocked products behind dense_packed.c, once per dtype and instruction set. Portable vector
  * code: a tile of MR rows by NR = 2 vectors of columns is kept in registers while k runs.
- *   panels  (p, rows, NR): NR columns of a matrix side by side, the next panel `jump` numbers further on
+ *   panels  (p, rows, NR): NR columns of a matrix side by side; the right factor of a tile is one of them
+ *   rows    (m, ROW(k)): rows of k numbers of a left factor, a distance apart that the compiler knows
  *   strip   (k, AW): columns of a matrix, at least MR of them, for the product that sums over rows
- * B is one panel, its rows ldb apart. Every element of C sums over k in ascending order, whatever the
- * tile, so the bits do not depend on how rows are cut. */
+ * Every element of C sums over k in ascending order, whatever the tile, so the bits do not depend on how rows are
+ * cut. */
 
 #if VBYTES == 64
 #define MR 14 /* 28 sums, 2 columns vectors and a broadcast in 32 registers */
@@ -13,6 +14,7 @@
 #define AW 8
 #endif
 #define NR (2 * LANES)
+#define ROW(k) ((k) <= NR ? NR : FBP_K_BLOCK) /* short rows lie like those of a panel */
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define FBP_SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
@@ -26,54 +28,63 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 #define EACH_ROW(r, m) \
     FBP_UNROLL for (int r = 0; r < (m); r++, row += ldc, ({ __asm__("" : "+r"(row)); }))
 
+/* One k. Without the barrier GCC lets sums change their registers from one k to the next, by moves. */
 #define MULTIPLY_ADD                                                                    \
     FN(vec) column[2];                                                                  \
     EACH(v, nv) column[v] = AT((REAL *)b, v * LANES);                                   \
-    EACH(r, m) EACH(v, nv) acc[r][v] += x[r * rs] * column[v];                          \
-    x += ks;                                                                            \
+    EACH(r, m) EACH(v, nv) {                                                            \
+        acc[r][v] += a[r * rs] * column[v];                                             \
+        FBP_STAYS(acc[r][v]);                                                           \
+    }                                                                                   \
+    a += ks;                                                                            \
     b += ldb;
 
-/* c(m,nv vectors) = a b over k, + bias or + c. From panels a is read number by number along k, the next panel
- * `jump` further on; from a strip (or rows like one) m numbers side by side, the next k `jump` further on.
- * m, nv and strip are constants at each call. */
+/* c(m,nv vectors) = a b over k, + bias or + c. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
+ * are constants at each call. Nothing but k decides the branches: an inner loop whose end is guessed wrong
+ * would cost 20 cycles. */
 static inline
-    __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int strip, int64_t k,
-                                                 const REAL *a, int64_t jump, const REAL *b, int64_t ldb,
+    __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int64_t rs, int64_t ks,
+                                                 int64_t k, const REAL *a, const REAL *b, int64_t ldb,
                                                  REAL *c, int64_t ldc, const REAL *bias, int accumulate,
                                                  const fbp_ahead *ahead) {
     FN(vec) acc[MR][2] = {{{0}}};
-    const int64_t rs = strip ? 1 : NR, ks = strip ? jump : 1;
-    const char *block = ahead ? ahead->block : NULL, *line = ahead ? ahead->line : NULL;
     REAL *row = c;
     if (accumulate)
-        EACH_ROW(r, m) EACH(v, nv) __builtin_prefetch(row + v * LANES, 1);
-    const int64_t unit = strip && !(ahead && ahead->lines) ? k : NR;
-    for (int64_t start = 0; start < k; start += unit) {
-        int64_t count = k - start < unit ? k - start : unit;
-        const REAL *x = a;
-        if (ahead) {
-            for (int i = 0; i < ahead->lines; i++, line += ahead->stride) __builtin_prefetch(line, 0, 2);
-            for (int64_t i = 0; i < count; i++, block += ahead->step) {
-                EACH(v, nv) __builtin_prefetch(b + FBP_PANEL_AHEAD * ldb + v * LANES);
+        EACH_ROW(r, m)
+            EACH(v, nv) __builtin_prefetch(row + v * LANES, 1);
+    if (ahead) {
+        const char *block = ahead->block, *line = ahead->line;
+        for (; k >= 2; k -= 2) {
+            EACH(u, 2) {
                 __builtin_prefetch(block, 0, 2);
-                MULTIPLY_ADD
-            }
-        } else {
-            for (int64_t i = 0; i < count; i++) {
+                __builtin_prefetch(line, 0, 2);
+                block += ahead->block_step;
+                line += ahead->line_step;
                 MULTIPLY_ADD
             }
         }
-        a = strip ? x : a + jump;
+    } else {
+        for (; k >= 2; k -= 2) {
+            EACH(u, 2) {
+                MULTIPLY_ADD
+            }
+        }
+    }
+    if (k) {
+        MULTIPLY_ADD
     }
     row = c;
     if (accumulate) {
-        EACH_ROW(r, m) EACH(v, nv) AT(row, v * LANES) += acc[r][v];
+        EACH_ROW(r, m)
+            EACH(v, nv) AT(row, v * LANES) += acc[r][v];
     } else if (bias) {
         FN(vec) add[2];
         EACH(v, nv) add[v] = AT((REAL *)bias, v * LANES);
-        EACH_ROW(r, m) EACH(v, nv) AT(row, v * LANES) = acc[r][v] + add[v];
+        EACH_ROW(r, m)
+            EACH(v, nv) AT(row, v * LANES) = acc[r][v] + add[v];
     } else {
-        EACH_ROW(r, m) EACH(v, nv) AT(row, v * LANES) = acc[r][v];
+        EACH_ROW(r, m)
+            EACH(v, nv) AT(row, v * LANES) = acc[r][v];
     }
 }
 
@@ -90,37 +101,42 @@ static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
 #endif
 
 /* One function per number of rows and vectors: inlined into one, their addresses would crowd the sums out of the
- * registers. panels: a in panels, the next `jump` further on. strip: a^T, row by row `jump` apart. */
-#define TILES(M)                                                                                        \
-    TILE(panels, M, 1, 0) TILE(panels, M, 2, 0) TILE(strip, M, 1, 1) TILE(strip, M, 2, 1)
-#define TILE(name, M, V, STRIP)                                                                         \
-    static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t jump, const REAL *b, int64_t ldb, \
-                                     REAL *c, int64_t ldc, const REAL *bias, int accumulate,            \
-                                     const fbp_ahead *ahead) {                                          \
-        FN(tile)(M, V, STRIP, k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);                    \
+ * registers. row: a in rows of up to NR numbers. rows: in longer ones. strip: a^T, row by row lda apart. */
+#define TILES(M)                                                                            \
+    TILE(row, M, 1, NR, 1) TILE(row, M, 2, NR, 1) TILE(rows, M, 1, FBP_K_BLOCK, 1)          \
+    TILE(rows, M, 2, FBP_K_BLOCK, 1) TILE(strip, M, 1, 1, lda) TILE(strip, M, 2, 1, lda)
+#define TILE(name, M, V, RS, KS)                                                                            \
+    static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,     \
+                                     REAL *c, int64_t ldc, const REAL *bias, int accumulate,                \
+                                     const fbp_ahead *ahead) {                                              \
+        (void)lda;                                                                                          \
+        FN(tile)(M, V, RS, KS, k, a, b, ldb, c, ldc, bias, accumulate, ahead);                              \
     }
 FOR_ROWS(TILES)
 #undef TILE
 #undef TILES
 
-typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t jump, const REAL *b, int64_t ldb, REAL *c,
+typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb, REAL *c,
                                int64_t ldc, const REAL *bias, int accumulate, const fbp_ahead *ahead);
-#define TILE_PAIR_PANELS(M) {FN(panels_##M##_1), FN(panels_##M##_2)},
-#define TILE_PAIR_STRIP(M) {FN(strip_##M##_1), FN(strip_##M##_2)},
-static FN(tile_function) *const FN(panel_tiles)[MR][2] = {FOR_ROWS(TILE_PAIR_PANELS)};
-static FN(tile_function) *const FN(strip_tiles)[MR][2] = {FOR_ROWS(TILE_PAIR_STRIP)};
-#undef TILE_PAIR_PANELS
-#undef TILE_PAIR_STRIP
+#define PAIR_ROW(M) {FN(row_##M##_1), FN(row_##M##_2)},
+#define PAIR_ROWS(M) {FN(rows_##M##_1), FN(rows_##M##_2)},
+#define PAIR_STRIP(M) {FN(strip_##M##_1), FN(strip_##M##_2)},
+static FN(tile_function) *const FN(row_tiles)[MR][2] = {FOR_ROWS(PAIR_ROW)};
+static FN(tile_function) *const FN(rows_tiles)[MR][2] = {FOR_ROWS(PAIR_ROWS)};
+static FN(tile_function) *const FN(strip_tiles)[MR][2] = {FOR_ROWS(PAIR_STRIP)};
+#undef PAIR_ROW
+#undef PAIR_ROWS
+#undef PAIR_STRIP
 
 /* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
 static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols, int64_t k, const void *a,
-                         int64_t jump, const void *b, int64_t ldb, REAL *c, int64_t ldc, const REAL *bias,
+                         int64_t lda, const void *b, int64_t ldb, REAL *c, int64_t ldc, const REAL *bias,
                          int accumulate, const fbp_ahead *ahead) {
     REAL whole[MR * NR] __attribute__((aligned(64))), padded[NR] __attribute__((aligned(64)));
     const int nv = cols <= LANES ? 1 : 2;
     FN(tile_function) *tile = tiles[m - 1][nv - 1];
     if (cols == nv * LANES) {
-        tile(k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);
+        tile(k, a, lda, b, ldb, c, ldc, bias, accumulate, ahead);
         return;
     }
     /* vector by vector: the mask of a part is made once */
@@ -132,17 +148,17 @@ static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols,
         FN(load_row)(padded, bias, cols);
         bias = padded;
     }
-    tile(k, a, jump, b, ldb, whole, NR, bias, accumulate, ahead);
+    tile(k, a, lda, b, ldb, whole, NR, bias, accumulate, ahead);
     for (int v = 0; v < nv; v++)
         for (int r = 0; r < m; r++)
             FN(store_part)(c + r * ldc + v * LANES, AT(whole, r * NR + v * LANES), cols - v * LANES);
 }
 
-/* c(m,cols) = a b, + bias or + c: a in panels, the next `jump` further on */
-static void FN(tile_panels)(int m, int cols, int64_t k, const void *a, int64_t jump, const void *b,
-                            int64_t ldb, void *c, int64_t ldc, const void *bias, int accumulate,
-                            const fbp_ahead *ahead) {
-    FN(any_tile)(FN(panel_tiles), m, cols, k, a, jump, b, ldb, c, ldc, bias, accumulate, ahead);
+/* c(m,cols) = a b, + bias or + c: a in rows of k */
+static void FN(tile_rows)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
+                          int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead) {
+    FN(any_tile)(k <= NR ? FN(row_tiles) : FN(rows_tiles), m, cols, k, a, 0, b, ldb, c, ldc, bias, accumulate,
+                 ahead);
 }
 
 /* c(m,cols) = a^T b, or + c: rows of a lda apart */
@@ -151,16 +167,16 @@ static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, int64_t ld
     FN(any_tile)(FN(strip_tiles), m, cols, k, a, lda, b, ldb, c, ldc, NULL, accumulate, ahead);
 }
 
-/* fill_panels: panels(cols / NR, MR, NR) = f(z(m,cols; rows ldz apart)).
- * fill_strip:  strip(n,AW) = f(z(n,cols; rows ldz apart)), cols <= AW. */
+/* fill_rows:  rows(m,ROW(cols)) = f(z(m,cols; rows ldz apart)), padded up to a multiple of NR.
+ * fill_strip: strip(n,AW) = f(z(n,cols; rows ldz apart)), cols <= AW. */
 #define FILL(name)                                                                                      \
-    static void FN(fill_panels_##name)(void *a_, const void *z_, int64_t ldz, int m, int cols) {        \
+    static void FN(fill_rows_##name)(void *a_, const void *z_, int64_t ldz, int m, int cols) {          \
         for (int r = 0; r < m; r++) {                                                                   \
-            REAL *restrict a = (REAL *)a_ + r * NR;                                                     \
+            REAL *restrict a = (REAL *)a_ + r * ROW(cols);                                              \
             const REAL *restrict z = (const REAL *)z_ + r * ldz;                                        \
             REAL row[NR] __attribute__((aligned(64)));                                                  \
             int left = cols;                                                                            \
-            for (; left >= NR; left -= NR, a += MR * NR, z += NR)                                       \
+            for (; left >= NR; left -= NR, a += NR, z += NR)                                            \
                 FBP_IVDEP for (int j = 0; j < NR; j++) a[j] = FN(name##_f)(z[j]);                       \
             if (left) {                                                                                 \
                 FN(load_row)(row, z, left);                                                             \
@@ -184,11 +200,20 @@ static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, int64_t ld
 FBP_ACTIVATIONS(FILL)
 #undef FILL
 
-/* fill_panels and fill_strip (of several strips, `strip` columns in each) of rows of X where they are */
-static void FN(gather_panels)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols) {
+/* rows(m,ROW(cols)) of a matrix in panels, the next panel `jump` further on */
+static void FN(copy_rows)(void *a, const void *panels, int64_t jump, int m, int cols) {
+    for (int j = 0; j < cols; j += NR) {
+        const REAL *from = (const REAL *)panels + j / NR * jump;
+        for (int r = 0; r < m; r++)
+            EACH(v, 2) AT((REAL *)a, r * ROW(cols) + j + v * LANES) = AT((REAL *)from, r * NR + v * LANES);
+    }
+}
+
+/* fill_rows and fill_strip (of several strips, `strip` columns in each) of rows of X where they are */
+static void FN(gather_rows)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols) {
     for (int r = 0; r < m; r++)
-        FN(fill_panels_identity)((REAL *)a + r * NR,
-                                 (const REAL *)(const void *)fbp_row_at(rows, r0 + r) + i0, 0, 1, cols);
+        FN(fill_rows_identity)((REAL *)a + r * ROW(cols),
+                               (const REAL *)(const void *)fbp_row_at(rows, r0 + r) + i0, 0, 1, cols);
 }
 
 static void FN(gather_strips)(void *strips, const fbp_rows *rows, int64_t r0, int64_t n, int64_t i0,
@@ -196,11 +221,14 @@ static void FN(gather_strips)(void *strips, const fbp_rows *rows, int64_t r0, in
     for (int64_t r = 0; r < n; r++) {
         const REAL *x = (const REAL *)(const void *)fbp_row_at(rows, r0 + r);
         REAL *a = (REAL *)strips + r * AW;
-        for (int64_t i = i0; i < i1; i += strip, a += n * AW)
-            if (i + AW <= in) /* what lies beyond the strip is not used */
-    FBP_UNROLL for (int j = 0; j < AW; j += LANES) AT(a, j) = AT((REAL *)x, i + j);
-            else
-                for (int j = 0; j < AW; j += LANES) AT(a, j) = FN(load_part)(x + i + j, (int)(in - i) - j);
+        for (int64_t i = i0; i < i1; i += strip, a += n * AW) {
+            int left = (int)(in - i);
+            if (left >= AW) { /* what lies beyond the strip is not used */
+                EACH(v, AW / LANES) AT(a, v * LANES) = AT((REAL *)x, i + v * LANES);
+            } else {
+                EACH(v, AW / LANES) AT(a, v * LANES) = FN(load_part)(x + i + v * LANES, left - v * LANES);
+            }
+        }
     }
 }
 
@@ -315,17 +343,18 @@ static inline __attribute__((always_inline)) void FN(transpose_block)(REAL *b, i
             AT(b, i * ldb) = x[i];
 }
 
-/* panels(rows / NR, cols, NR) of M^T, its columns r0..r1 = M(r0..r1,cols)^T. r0 is a multiple of LANES. */
-static void FN(pack_transposed)(void *panels, const void *m_, int cols, int r0, int r1) {
+/* panels(rows / NR, cols, NR) of M^T, its columns r0..r1 = M(r0..r1,cols; rows ld apart)^T. r0 is a multiple of
+ * LANES. */
+static void FN(pack_transposed)(void *panels, const void *m_, int64_t ld, int cols, int r0, int r1) {
     for (int r = r0; r < r1; r += LANES) {
-        const REAL *m = (const REAL *)m_ + (int64_t)r * cols;
+        const REAL *m = (const REAL *)m_ + r * ld;
         REAL *to = (REAL *)panels + (int64_t)(r / NR) * cols * NR + r % NR;
         int j = 0, rows = r1 - r < LANES ? r1 - r : LANES;
         if (rows == LANES)
             for (; j + LANES <= cols; j += LANES)
-                FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, cols, LANES, LANES);
+                FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, ld, LANES, LANES);
         for (; j < cols; j += LANES)
-            FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, cols, rows, cols - j < LANES ? cols - j : LANES);
+            FN(transpose_block)(to + (int64_t)j * NR, NR, m + j, ld, rows, cols - j < LANES ? cols - j : LANES);
     }
 }
 

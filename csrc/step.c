@@ -1,7 +1,8 @@
 /* step: the mini-batch loop. All threads of the team run the same step with barriers between its phases.
  * Tiles and the order of every sum depend on shapes alone, so the bits do not depend on the number of
  * threads. Phases of a pass over the arena, L layers:
- *     rows     gather, forward, loss, dz of the top hidden layers       (row tiles, no barrier inside)
+ *     rows     gather (long rows are read in place), forward, loss, dz of the top hidden layers
+ *                                                                       (row tiles, no barrier inside)
  *     weights  dW, db, and on the last pass of a mini-batch the update  (tiles of rows of W)
  * dz of hidden layer l lives in dz[l & 1], so only two hidden dz are alive at once: below the top two,
  * the phases alternate layer by layer. */
@@ -20,8 +21,6 @@ enum {
     FLOPS_OF_A_STEP = 20000,  /* as many as the time of a step without any work is worth */
     JOINED_ROWS = 1024        /* rows that go through the layers together where cuts are free */
 };
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* ---- the floating-point state: denormals are zero while we compute ------------------------------ */
 
@@ -124,8 +123,7 @@ static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int 
     void *part = j->grad ? NULL : tape->grad_part + (size_t)t * tape->grad_part_bytes;
     int64_t lo, hi;
     fbp_share(layer->n_tiles, t, tr->n_threads, &lo, &hi);
-    for (int64_t groups = ceil_div(hi - lo, layer->joined); groups > 0;
-         groups--) { /* of about the same size */
+    for (int64_t groups = fbp_ceil_div(hi - lo, layer->joined); groups > 0; groups--) {
         int64_t end = lo + (hi - lo) / groups;
         int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end), k0 = i0, k1;
         int64_t at = layer->W + (int64_t)i0 * layer->out;
@@ -142,7 +140,7 @@ static void weights_phase(const job *j, const fbp_tape *tape, int l, int t, int 
             layer->dense->pack(be, layer, W, i0, i1);
         lo = end;
     }
-    fbp_share(ceil_div(layer->out, 64), t, tr->n_threads, &lo, &hi); /* a column's sum is one thread's */
+    fbp_share(fbp_ceil_div(layer->out, 64), t, tr->n_threads, &lo, &hi); /* a column's sum is one thread's */
     int j0 = (int)lo * 64, j1 = hi * 64 < layer->out ? (int)hi * 64 : layer->out;
     if (j0 >= j1)
         return;
@@ -176,7 +174,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
     const void *params = j->epoch->params;
     void *scratch = tape->scratch + (size_t)t * tape->scratch_bytes;
     int top = net->n_layers - 1;
-    int64_t tiles = ceil_div(tape->n, tr->tile), lo, hi, r0, r1;
+    int64_t tiles = fbp_ceil_div(tape->n, tr->tile), lo, hi, r0, r1;
 
     fbp_share(tiles, t, tr->n_threads, &lo, &hi);
     for (int64_t tile = lo, first = lo; next_rows(tr, tape->n, hi, &tile, &r0, &r1); first = tile) {
@@ -185,7 +183,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
             int64_t end = (i + 1) * tr->tile < r1 ? (i + 1) * tr->tile : r1;
             tape->loss_part[i] = fbp_net_loss(net, &tr->backend, tape, rows, i * tr->tile, end);
         }
-        for (int l = top; j->backward && l >= net->done; l--)
+        for (int l = top; j->backward && l >= net->rows_down_to; l--)
             fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);
     }
     fbp_pool_barrier(tr->pool);
@@ -197,7 +195,7 @@ static double run_pass(const job *j, fbp_tape *tape, const fbp_rows *rows, int t
     }
 
     for (int l = top; l >= 0; l--) {
-        if (l >= 1 && l < net->done) {
+        if (l >= 1 && l < net->rows_down_to) {
             fbp_pool_barrier(tr->pool); /* dz of layer l+1 is read no more */
             for (int64_t tile = lo; next_rows(tr, tape->n, hi, &tile, &r0, &r1);)
                 fbp_net_input_grad(net, &tr->backend, tape, params, l, r0, r1, scratch);
@@ -229,13 +227,13 @@ static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double 
     return u;
 }
 
-/* The rows that thread t will gather for the mini-batch of rows first..first+n; none if it gathers none, or in
- * several passes. */
+/* The rows that thread t will read for the mini-batch of rows first..first+n; none if their order is that of X,
+ * or the mini-batch takes several passes. */
 static fbp_coming coming_rows(const fbp_trainer *tr, const fbp_epoch *e, int64_t first, int64_t n, int t) {
     fbp_coming coming = {.rows = {.data = e->data, .order = e->order, .first = first}};
     int64_t item = e->data->x_dtype == FBP_F32 ? 4 : 8, lo, hi;
     if (e->order && !e->data->csr && e->data->col_stride == item && n > 0 && n <= tr->pass) {
-        fbp_share(ceil_div(n, tr->tile), t, tr->n_threads, &lo, &hi);
+        fbp_share(fbp_ceil_div(n, tr->tile), t, tr->n_threads, &lo, &hi);
         coming.at = lo * tr->tile;
         coming.end = hi * tr->tile < n ? hi * tr->tile : n;
     }
@@ -348,7 +346,7 @@ static void forward_task(void *context, int t) {
     unsigned state = flush_denormals();
     pack_weights(tr, e->params, t);
     void *scratch = tr->tape.scratch + (size_t)t * tr->tape.scratch_bytes;
-    fbp_share(ceil_div(tr->pass, tr->tile), t, tr->n_threads, &lo, &hi);
+    fbp_share(fbp_ceil_div(tr->pass, tr->tile), t, tr->n_threads, &lo, &hi);
     for (int64_t first = 0; first < e->n; first += tr->pass) {
         fbp_tape tape = tr->tape;
         fbp_rows rows = {e->data, e->order, first, 1, 0};

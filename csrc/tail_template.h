@@ -40,16 +40,16 @@ static inline __attribute__((always_inline)) FN(four) FN(four_sums)(const FN(vec
     return part[0];
 }
 
-/* c(m,cols) = a b + bias or c, up to four columns: a in panels, b one group of a tail */
+/* c(m,cols) = a b + bias or c, up to four columns: a in rows lda apart, b one group of a tail */
 static inline __attribute__((always_inline)) void FN(dots)(const int m, int cols, int64_t k, const REAL *a,
-                                                           int64_t jump, const REAL *b, REAL *c, int64_t ldc,
+                                                           int64_t lda, const REAL *b, REAL *c, int64_t ldc,
                                                            const REAL *bias, int accumulate) {
     FN(vec) acc[DOT_ROWS][4] = {{{0}}};
-    for (int64_t start = 0; start < k; start += NR, a += jump, b += 4 * NR)
+    for (int64_t start = 0; start < k; start += NR, a += NR, b += 4 * NR)
         EACH(v, 2) {
             FN(vec) column[4];
             EACH(q, 4) column[q] = AT((REAL *)b, q * NR + v * LANES);
-            EACH(r, m) EACH(q, 4) acc[r][q] += AT((REAL *)a, r * NR + v * LANES) * column[q];
+            EACH(r, m) EACH(q, 4) acc[r][q] += AT((REAL *)a, r * lda + v * LANES) * column[q];
         }
     EACH(r, m) {
         FN(four) sums = FN(four_sums)(acc[r]);
@@ -58,16 +58,16 @@ static inline __attribute__((always_inline)) void FN(dots)(const int m, int cols
     }
 }
 
-/* c(m,cols) = a b + bias or c: a in panels, the next `jump` further on; b a tail, its groups `group` apart */
-static void FN(tail_forward)(int m, int cols, int64_t k, const void *a_, int64_t jump, const void *b_, int64_t group,
-                             void *c_, int64_t ldc, const void *bias_, int accumulate) {
+/* c(m,cols) = a b + bias or c: a in rows of k; b a tail, its groups `group` apart */
+static void FN(tail_forward)(int m, int cols, int64_t k, const void *a_, const void *b_, int64_t group, void *c_,
+                             int64_t ldc, const void *bias_, int accumulate) {
     for (int first = 0; first < cols; first += 4) {
         const REAL *a = a_, *b = (const REAL *)b_ + first / 4 * group, *bias = (const REAL *)bias_ + first;
         REAL *c = (REAL *)c_ + first;
         int wide = cols - first < 4 ? cols - first : 4;
-        for (int r = 0; r < m; r += DOT_ROWS, a += DOT_ROWS * NR, c += DOT_ROWS * ldc)
-#define DOTS(R) \
-    case R: FN(dots)(R, wide, k, a, jump, b, c, ldc, bias, accumulate); break;
+        for (int r = 0; r < m; r += DOT_ROWS, a += DOT_ROWS * ROW(k), c += DOT_ROWS * ldc)
+#define DOTS(R)                                                                  \
+    case R: FN(dots)(R, wide, k, a, ROW(k), b, c, ldc, bias, accumulate); break;
             switch (m - r < DOT_ROWS ? m - r : DOT_ROWS) { FOR_DOT_ROWS(DOTS) }
 #undef DOTS
     }

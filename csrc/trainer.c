@@ -7,21 +7,16 @@
 #include "fastbp.h"
 
 enum {
-    ROW_TILES = 64,         /* at most; losses are summed tile by tile */
-    WEIGHT_TILE = 32,       /* rows of W, about; a multiple of every panel */
-    WEIGHT_UNIT = 16,       /* rows of W whose transposes fill whole vectors */
-    JOINED_WEIGHTS = 65536, /* numbers of dW that are made, used and packed while in the L2 cache */
-    JOINED_SPARSE =
-        262144, /* the same for a sparse first layer, which reads all entries for each part of dW */
+    ROW_TILES = 64,            /* at most; losses are summed tile by tile */
+    WEIGHT_TILE = 32,          /* rows of W, about; a multiple of every panel */
+    WEIGHT_UNIT = 16,          /* rows of W whose transposes fill whole vectors */
+    JOINED_WEIGHTS = 65536,    /* numbers of dW that are made, used and packed while in the L2 cache */
+    JOINED_SPARSE = 262144,    /* the same for a sparse first layer: each part of dW reads all entries of X */
     FLOPS_PER_TILE = 1 << 21,  /* of a BLAS call for the weight gradient */
     SPARE_THREADS = 8,         /* whose scratch max_memory leaves room for */
     FEW_ROWS = 64,             /* predictions of fewer rows do not pay for packing the weights */
     FLOPS_PER_THREAD = 2000000 /* about 15 us of work pays for the barriers of a step */
 };
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* the largest power of two <= x, within 1..ROW_TILES */
 static int tiles_for(double x) {
@@ -48,22 +43,22 @@ static void cut_weights(const fbp_trainer *tr, fbp_layer *layer) {
     if (layer->dense->free_cut) {
         tiles = layer->in < WEIGHT_UNIT || threads_worth(tr, 2) < 2
                     ? 1
-                    : 2 * ceil_div(layer->in, 2 * WEIGHT_TILE);
+                    : 2 * fbp_ceil_div(layer->in, 2 * WEIGHT_TILE);
         layer->tile_unit = is_first ? 1 : WEIGHT_UNIT;
     }
-    layer->units = (int)ceil_div(layer->in, layer->tile_unit);
-    layer->n_tiles = (int)min64(tiles, layer->units);
-    layer->tile_rows = (int)ceil_div(layer->units, layer->n_tiles) * layer->tile_unit;
+    layer->units = (int)fbp_ceil_div(layer->in, layer->tile_unit);
+    layer->n_tiles = (int)fbp_min(tiles, layer->units);
+    layer->tile_rows = (int)fbp_ceil_div(layer->units, layer->n_tiles) * layer->tile_unit;
     if (layer->dense->free_cut)
-        layer->joined = max64((is_first && tr->csr ? JOINED_SPARSE : JOINED_WEIGHTS) /
-                                  ((int64_t)layer->tile_rows * layer->out),
-                              4);
+        layer->joined = fbp_max((is_first && tr->csr ? JOINED_SPARSE : JOINED_WEIGHTS) /
+                                    ((int64_t)layer->tile_rows * layer->out),
+                                4);
 }
 
 /* Losses are summed row tile by row tile. */
 static void cut_tiles(fbp_trainer *tr) {
     int before = 0;
-    tr->tile = ceil_div(tr->pass, tiles_for((double)tr->pass / tr->net.layers[0].dense->row_tile));
+    tr->tile = fbp_ceil_div(tr->pass, tiles_for((double)tr->pass / tr->net.layers[0].dense->row_tile));
     for (int l = 0; l < tr->net.n_layers; l++) {
         fbp_layer *layer = &tr->net.layers[l];
         cut_weights(tr, layer);
@@ -101,8 +96,8 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
             tape->scratch_bytes = scratch;
         if (l < top && bytes > dz[l & 1])
             dz[l & 1] = bytes;
-        int64_t rows = min64(layer->joined, ceil_div(layer->n_tiles, n_threads)) * layer->tile_rows;
-        part = max64(part, max64(rows * layer->out, layer->out));
+        int64_t rows = fbp_min(layer->joined, fbp_ceil_div(layer->n_tiles, n_threads)) * layer->tile_rows;
+        part = fbp_max(part, fbp_max(rows * layer->out, layer->out));
     }
 
     tape->gathered = tr->csr ? NULL : fbp_arena_take(arena, "x", -1, pass, net->layers[0].in, be->item);

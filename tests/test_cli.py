@@ -35,10 +35,10 @@ def test_plan_is_the_table(capsys):
 
 
 def test_plan_takes_every_option(capsys):
-    arguments = "plan 30 20 20 2 --dtype float64 --solver sgd --activation tanh --max-memory 20kB"
+    arguments = "plan 30 20 20 2 --dtype float64 --solver sgd --activation tanh --max-memory 40kB"
     assert main(arguments.split()) == 0
     expected = fastbp.memory_plan(
-        (30, 20, 20, 2), dtype="float64", solver="sgd", activation="tanh", max_memory="20kB"
+        (30, 20, 20, 2), dtype="float64", solver="sgd", activation="tanh", max_memory="40kB"
     )
     assert capsys.readouterr().out == f"{expected}\n"
 
