@@ -42,7 +42,7 @@ static int64_t before_tail(const fbp_backend *be, const fbp_layer *layer) {
 
 static size_t packed_size(const fbp_backend *be, const fbp_layer *layer, int transposed, int *overflow) {
     if (transposed)
-        return panels_size(be, layer->out, layer->in, overflow);
+        return layer->out == 1 ? 0 : panels_size(be, layer->out, layer->in, overflow);
     if (stays_unpacked(be, layer))
         return 0;
     int tail = tail_of(be, layer);
@@ -181,12 +181,15 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                        int64_t n, void *scratch, const fbp_after *after) {
     const fbp_kernels *kern = be->kernels;
     int nr = kern->nr, in = layer->in, out = layer->out;
+    if (out == 1) {
+        kern->single_input_grad[act_in](dz_in, z_in, W, dz, nr, n, r0, r1, in);
+        return;
+    }
     int64_t strip = block_of(r1 - r0, kern->mr, 1);
     int near = is_near(be, layer, r1 - r0);
     factor f = factor_of(be, layer->packed_T, out, in, BLOCKED, fbp_ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
     int64_t row_bytes = nr * (int64_t)be->item;
-    (void)W;
     for (int64_t c0 = 0; c0 < in; c0 += f.columns) {
         int64_t c1 = fbp_min(c0 + f.columns, in);
         for (int64_t k0 = 0; k0 < out; k0 += f.k) {

@@ -193,6 +193,8 @@ typedef struct {
                           int64_t strip, int in);
     void (*single_forward[FBP_N_ACT])(void *z, const void *z_in, const void *W, const void *b, int64_t n,
                                       int in);
+    void (*single_input_grad[FBP_N_ACT])(void *dz_in, const void *z_in, const void *W, const void *dz,
+                                         int64_t ld, int64_t n, int64_t r0, int64_t r1, int in);
     void (*single_grad[FBP_N_ACT])(void *dW, const void *dz, int64_t ld, const void *z_in, int64_t ldz,
                                    int64_t n, int cols, int accumulate);
     void (*pack_panels)(void *panels, const void *M, int64_t ld, int64_t rows, int cols, int64_t r0,

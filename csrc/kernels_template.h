@@ -62,6 +62,7 @@ static void FN(add_bias)(void *z_, const void *b_, int64_t n, int out) {
 #define ENTRY_FILL_ROWS(name) FN(fill_rows_##name),
 #define ENTRY_FILL_STRIP(name) FN(fill_strip_##name),
 #define ENTRY_SINGLE_FORWARD(name) FN(single_forward_##name),
+#define ENTRY_SINGLE_INPUT_GRAD(name) FN(single_input_grad_##name),
 #define ENTRY_SINGLE_GRAD(name) FN(single_grad_##name),
 #define ENTRY_ACT(name) FN(act_##name),
 #define ENTRY_DERIVE(name) FN(derive_##name),
@@ -91,6 +92,7 @@ const fbp_kernels FN(fbp_kernels) = {
     .gather_rows = FN(gather_rows),
     .gather_strips = FN(gather_strips),
     .single_forward = {FBP_ACTIVATIONS(ENTRY_SINGLE_FORWARD)},
+    .single_input_grad = {FBP_ACTIVATIONS(ENTRY_SINGLE_INPUT_GRAD)},
     .single_grad = {FBP_ACTIVATIONS(ENTRY_SINGLE_GRAD)},
     .pack_panels = FN(pack_panels),
     .pack_transposed = FN(pack_transposed),
@@ -107,6 +109,7 @@ const fbp_kernels FN(fbp_kernels) = {
 #undef ENTRY_FILL_ROWS
 #undef ENTRY_FILL_STRIP
 #undef ENTRY_SINGLE_FORWARD
+#undef ENTRY_SINGLE_INPUT_GRAD
 #undef ENTRY_SINGLE_GRAD
 #undef EACH
 #undef MULTIPLY_ADD

@@ -253,9 +253,16 @@ static inline REAL FN(sum_of)(FN(vec) v) {
 #endif
 }
 
-/* A layer of one output, which would leave a panel all but empty.
- * single_forward: z(n) = f(z_in(n,in)) W + b. single_grad: dW(cols) (+)= f(z_in(n,cols; rows ldz apart))^T dz,
- * dz one number every ld. */
+/* A layer of one output, which would leave a panel all but empty; dz is one number every ld.
+ * single_forward:    z(n) = f(z_in(n,in)) W + b
+ * single_input_grad: rows r0..r1 of dz_in in panels (p,n,NR) = dz W^T * f'(z_in(n,in))
+ * single_grad:       dW(cols) (+)= f(z_in(n,cols; rows ldz apart))^T dz, some columns at a time to read whole rows
+ *                    and in four interleaved sums */
+#if VBYTES == 64
+#define SINGLE_VECTORS 4 /* 16 sums of 32 registers */
+#else
+#define SINGLE_VECTORS 2
+#endif
 #define SINGLE(name)                                                                                    \
     static void FN(single_forward_##name)(void *z_, const void *z_in, const void *W_, const void *b,    \
                                           int64_t n, int in) {                                          \
@@ -272,24 +279,53 @@ static inline REAL FN(sum_of)(FN(vec) v) {
             ((REAL *)z_)[r] = *(const REAL *)b + FN(sum_of)(acc[0] + acc[1]);                           \
         }                                                                                               \
     }                                                                                                   \
-    static void FN(single_grad_##name)(void *dW_, const void *dz_, int64_t ld, const void *z_in,        \
-                                       int64_t ldz, int64_t n, int cols, int accumulate) {              \
-        const REAL *dz = dz_, *x = z_in;                                                                \
-        for (int i = 0; i < cols; i += LANES) {                                                         \
-            REAL *dW = (REAL *)dW_ + i;                                                                 \
-            FN(vec) acc[4] = {{0}, {0}, {0}, {0}};                                                      \
-            int64_t r = 0;                                                                              \
-            for (; r + 4 <= n; r += 4)                                                                  \
-                EACH(q, 4) acc[q] += FN(activated_##name)(x + (r + q) * ldz + i, cols - i) * dz[(r + q) * ld]; \
-            for (; r < n; r++) acc[0] += FN(activated_##name)(x + r * ldz + i, cols - i) * dz[r * ld];  \
-            acc[0] = (acc[0] + acc[1]) + (acc[2] + acc[3]);                                             \
-            if (accumulate)                                                                             \
-                acc[0] += FN(load_part)(dW, cols - i);                                                  \
-            FN(store_part)(dW, acc[0], cols - i);                                                       \
+    static void FN(single_input_grad_##name)(void *dz_in, const void *z_in, const void *W, const void *dz, \
+                                             int64_t ld, int64_t n, int64_t r0, int64_t r1, int in) {   \
+        REAL w[NR] __attribute__((aligned(64))), row[NR] __attribute__((aligned(64)));                  \
+        for (int j = 0; j < in; j += NR) {                                                              \
+            REAL *restrict to = (REAL *)dz_in + j * n + r0 * NR;                                        \
+            FN(load_row)(w, (const REAL *)W + j, in - j);                                               \
+            for (int64_t r = r0; r < r1; r++, to += NR) {                                               \
+                const REAL *restrict z = (const REAL *)z_in + r * in + j;                               \
+                const REAL d = ((const REAL *)dz)[r * ld];                                              \
+                if (in - j < NR) {                                                                      \
+                    FN(load_row)(row, z, in - j);                                                       \
+                    z = row;                                                                            \
+                }                                                                                       \
+                FBP_IVDEP for (int k = 0; k < NR; k++) to[k] = FN(name##_d)(d * w[k], z[k]);            \
+            }                                                                                           \
         }                                                                                               \
+    }                                                                                                   \
+    static inline __attribute__((always_inline)) void FN(single_columns_##name)(                        \
+        const int nv, REAL *dW, const REAL *dz, int64_t ld, const REAL *x, int64_t ldz, int64_t n,      \
+        int cols, int accumulate) {                                                                     \
+        FN(vec) acc[SINGLE_VECTORS][4] = {{{0}}};                                                       \
+        int64_t r = 0;                                                                                  \
+        for (; r + 4 <= n; r += 4, x += 4 * ldz, dz += 4 * ld)                                          \
+            EACH(q, 4) EACH(v, nv) acc[v][q] +=                                                         \
+                FN(activated_##name)(x + q * ldz + v * LANES, cols - v * LANES) * dz[q * ld];           \
+        for (; r < n; r++, x += ldz, dz += ld)                                                          \
+            EACH(v, nv) acc[v][0] += FN(activated_##name)(x + v * LANES, cols - v * LANES) * *dz;       \
+        EACH(v, nv) {                                                                                   \
+            FN(vec) sum = (acc[v][0] + acc[v][1]) + (acc[v][2] + acc[v][3]);                            \
+            if (accumulate)                                                                             \
+                sum += FN(load_part)(dW + v * LANES, cols - v * LANES);                                 \
+            FN(store_part)(dW + v * LANES, sum, cols - v * LANES);                                      \
+        }                                                                                               \
+    }                                                                                                   \
+    static void FN(single_grad_##name)(void *dW, const void *dz, int64_t ld, const void *z_in,          \
+                                       int64_t ldz, int64_t n, int cols, int accumulate) {              \
+        enum { GROUP = SINGLE_VECTORS * LANES };                                                        \
+        const REAL *x = z_in;                                                                           \
+        int i = 0;                                                                                      \
+        for (; i + GROUP <= cols; i += GROUP)                                                           \
+            FN(single_columns_##name)(SINGLE_VECTORS, (REAL *)dW + i, dz, ld, x + i, ldz, n, GROUP, accumulate); \
+        for (; i < cols; i += LANES)                                                                    \
+            FN(single_columns_##name)(1, (REAL *)dW + i, dz, ld, x + i, ldz, n, cols - i, accumulate);  \
     }
 FBP_ACTIVATIONS(SINGLE)
 #undef SINGLE
+#undef SINGLE_VECTORS
 
 /* ---- packing ------------------------------------------------------------------------------------- */
 
