@@ -1,6 +1,6 @@
 /* dense by packed kernels: W and W^T stay packed in panels from step to step, refreshed as the update goes
  * by, so no product repacks them. dz lives in panels (p, n, NR): it is the right factor of the weight
- * gradient as it stands, and the left factor of the input gradient with rows a constant distance apart.
+ * gradient as it stands, and the left factor of the input gradient, rows that span panels copied side by side.
  * z stays row-major; f is applied while a few rows (forward) or columns (weight gradient) of it are filled
  * into a buffer that the L1 cache holds, so a = f(z) never exists as a matrix. */
 #include "fastbp.h"
@@ -61,7 +61,8 @@ static size_t dz_size(const fbp_backend *be, int64_t n, int width, int *overflow
 
 /* Does the weight gradient have several blocks of columns, so that its strips are used again? */
 static int strips_again(const fbp_backend *be, const fbp_layer *layer, int64_t k) {
-    return k * layer->out * (int64_t)be->item > BLOCK_BYTES && layer->out > block_columns(be, k);
+    int whole = layer->out - tail_of(be, layer);
+    return block_columns(be, k, whole) < whole;
 }
 
 /* May its left factor be rows of X where they are? They are read well only by many columns at a time. */
@@ -74,7 +75,7 @@ static int has_long_rows(const fbp_backend *be, const fbp_layer *layer) {
 static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_t tile, int64_t n,
                            int *overflow) {
     const fbp_kernels *kern = be->kernels;
-    int row = layer->in <= kern->nr && layer->out <= kern->nr ? kern->nr : FBP_K_BLOCK;
+    int row = FBP_ROW(layer->in > layer->out ? layer->in : layer->out, kern->nr);
     int64_t k = fbp_min(n, FBP_K_BLOCK);
     int many = strips_again(be, layer, k) || has_long_rows(be, layer);
     (void)tile;
@@ -116,8 +117,8 @@ static int is_near(const fbp_backend *be, const fbp_layer *layer, int64_t n) {
 }
 
 /* Row r of a left factor, from column i on */
-static const void *row_of(const fbp_backend *be, const fbp_layer *layer, const fbp_left *left, int64_t r,
-                          int64_t i) {
+static const void *left_row(const fbp_backend *be, const fbp_layer *layer, const fbp_left *left, int64_t r,
+                            int64_t i) {
     return left->rows ? at(fbp_row_at(left->rows, r), i, be) : at(left->z, r * layer->in + i, be);
 }
 
@@ -158,7 +159,7 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
                     if (!near && !ahead.block_step && rest.left.pieces)
                         next_share(&ahead, &rest, k);
                     if (!near && next < r1) /* a row of the next strip beside each panel */
-                        next_lines(&ahead, row_of(be, layer, left, next, k0), (int64_t)be->item);
+                        next_lines(&ahead, left_row(be, layer, left, next, k0), (int64_t)be->item);
                     kern->tile_rows(m, (int)fbp_min(nr, whole - j), k, scratch,
                                     f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
                                     at(z, r * out + j, be), out, at(b, j, be), k0 > 0, near ? NULL : &ahead);
@@ -204,7 +205,7 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                     left = scratch;
                 }
                 for (int64_t j = c0, next = k0; j < c1; j += nr, next += nr) {
-                    void *c = at(dz_in, j * n + r * nr, be); /* whole panels: the padding is written too */
+                    void *c = at(dz_in, j * n + r * nr, be); /* whole panels: padding too, with anything */
                     const char *z = at(z_in, r * in + j, be);
                     fbp_ahead ahead;
                     if (!near)
@@ -213,7 +214,7 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                         next_share(&ahead, &rest, k);
                     if (!near && next < k0 + k && r + strip < r1) /* a panel of the next strip beside each */
                         next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be),
-                                   fbp_ceil_div(m * row_bytes, k));
+                                   fbp_min(fbp_ceil_div(m * row_bytes, k), FBP_ALIGN));
                     kern->tile_rows(m, nr, k, left, panel_of(be, &f, j, k0), nr, c, nr, NULL, k0 > 0,
                                     near ? NULL : &ahead);
                     if (last && act_in != FBP_ACT_identity)

@@ -112,7 +112,7 @@ typedef struct {
     double momentum, beta_1, beta_2, epsilon;
 } fbp_update;
 
-/* Targets and weights of the rows of one tile: row i of it is row `order ? order[first+i] : first+i`. */
+/* Rows of X, with their targets and weights: row i of it is row `order ? order[first+i] : first+i`. */
 typedef struct {
     const fbp_data *data;
     const int64_t *order;
@@ -129,15 +129,16 @@ static inline const char *fbp_row_at(const fbp_rows *r, int64_t i) { /* of a den
     return (const char *)r->data->x + fbp_row_of(r, i) * r->data->row_stride;
 }
 
-/* Numbers that a tile of a packed product sums at a time, at most */
+/* A tile of a packed product sums at most so many numbers at a time. Rows of k of its left factor lie so far apart
+ * that the compiler knows the distance: short ones like those of a panel nr wide. */
 #define FBP_K_BLOCK 256
+#define FBP_ROW(k, nr) ((k) <= (nr) ? (nr) : FBP_K_BLOCK)
 
-/* What a tile of a product prefetches into the L2 cache for the tiles that follow: for each k a line of either, so
- * many bytes further on. */
+/* What a tile of a product prefetches into the L2 cache for the tiles that follow, a line of either for each k:
+ * `block`, a share of the next block of the right factor; `line`, something of the left factor. */
 typedef struct {
-    const char *block,
-        *line; /* a share of the next block of the right factor; something of the left factor */
-    int64_t block_step, line_step;
+    const char *block, *line;
+    int64_t block_step, line_step; /* bytes from one k to the next */
 } fbp_ahead;
 
 /* What the next product reads first: so many pieces of memory, `bytes` each and `stride` bytes apart. Half of it
@@ -178,7 +179,7 @@ typedef struct {
      * when alpha > 0. With optimizer `none`: g += alpha*p only. */
     double (*update[FBP_N_OPT])(void *p, void *g, void *s1, void *s2, int64_t count, const fbp_update *u);
 
-    /* What dense_packed.c is made of; see packed_template.h for panels and strips. */
+    /* What dense_packed.c is made of; see packed_template.h for panels, rows and strips. */
     int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
     void (*tile_rows)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
                       int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead);
@@ -187,7 +188,8 @@ typedef struct {
     void (*fill_rows[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);
     void (*fill_strip[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
     void (*copy_rows)(void *a, const void *panels, int64_t jump, int m, int cols);
-    /* fill_rows and fill_strip of rows of X where they are, already of the dtype and side by side: rows r0.., columns i0.. */
+    /* fill_rows and fill_strip of rows of X where they are, already of the dtype and side by side: rows r0..,
+     * columns i0.. */
     void (*gather_rows)(void *a, const fbp_rows *rows, int64_t r0, int64_t i0, int m, int cols);
     void (*gather_strips)(void *strips, const fbp_rows *rows, int64_t r0, int64_t n, int64_t i0, int64_t i1,
                           int64_t strip, int in);
@@ -412,9 +414,8 @@ typedef struct {
     int n_threads;
     int forward_only;
     int csr;
-    fbp_arena
-        store; /* what is neither params nor state nor of one pass: gradient, or pieces of it, and packed weights */
-    void *grad; /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
+    fbp_arena store; /* the gradient, or pieces of it, and packed weights */
+    void *grad;      /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
 } fbp_trainer;
 
 /* measure != 0 allocates nothing but the trainer's few bookkeeping bytes: its arenas have sizes and no

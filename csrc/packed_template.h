@@ -1,6 +1,7 @@
 /* The register-blocked products behind dense_packed.c, once per dtype and instruction set. Portable vector
  * code: a tile of MR rows by NR = 2 vectors of columns is kept in registers while k runs.
- *   panels  (p, rows, NR): NR columns of a matrix side by side; the right factor of a tile is one of them
+ *   panels  (p, rows, NR): NR columns of a matrix side by side; the right factor of a tile is one of them, or
+ *           columns of an unpacked W, its rows ldb apart
  *   rows    (m, ROW(k)): rows of k numbers of a left factor, a distance apart that the compiler knows
  *   strip   (k, AW): columns of a matrix, at least MR of them, for the product that sums over rows
  * Every element of C sums over k in ascending order, whatever the tile, so the bits do not depend on how rows are
@@ -14,7 +15,8 @@
 #define AW 8
 #endif
 #define NR (2 * LANES)
-#define ROW(k) ((k) <= NR ? NR : FBP_K_BLOCK) /* short rows lie like those of a panel */
+#define ROW(k) FBP_ROW(k, NR)
+_Static_assert(FBP_K_BLOCK % NR == 0, "rows are padded to whole panels");
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define FBP_SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
@@ -40,8 +42,8 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
     b += ldb;
 
 /* c(m,nv vectors) = a b over k, + bias or + c. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
- * are constants at each call. Nothing but k decides the branches: an inner loop whose end is guessed wrong
- * would cost 20 cycles. */
+ * are constants at each call. In the loop nothing but k decides the branches: an inner one whose end is guessed
+ * wrong would cost 20 cycles. */
 static inline
     __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int64_t rs, int64_t ks,
                                                  int64_t k, const REAL *a, const REAL *b, int64_t ldb,
@@ -101,10 +103,10 @@ static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
 #endif
 
 /* One function per number of rows and vectors: inlined into one, their addresses would crowd the sums out of the
- * registers. row: a in rows of up to NR numbers. rows: in longer ones. strip: a^T, row by row lda apart. */
+ * registers. short_rows: a in rows of up to NR numbers. long_rows: of more. strip: a^T, row by row lda apart. */
 #define TILES(M)                                                                            \
-    TILE(row, M, 1, NR, 1) TILE(row, M, 2, NR, 1) TILE(rows, M, 1, FBP_K_BLOCK, 1)          \
-    TILE(rows, M, 2, FBP_K_BLOCK, 1) TILE(strip, M, 1, 1, lda) TILE(strip, M, 2, 1, lda)
+    TILE(short_rows, M, 1, NR, 1) TILE(short_rows, M, 2, NR, 1) TILE(long_rows, M, 1, FBP_K_BLOCK, 1)          \
+    TILE(long_rows, M, 2, FBP_K_BLOCK, 1) TILE(strip, M, 1, 1, lda) TILE(strip, M, 2, 1, lda)
 #define TILE(name, M, V, RS, KS)                                                                            \
     static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,     \
                                      REAL *c, int64_t ldc, const REAL *bias, int accumulate,                \
@@ -118,14 +120,14 @@ FOR_ROWS(TILES)
 
 typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb, REAL *c,
                                int64_t ldc, const REAL *bias, int accumulate, const fbp_ahead *ahead);
-#define PAIR_ROW(M) {FN(row_##M##_1), FN(row_##M##_2)},
-#define PAIR_ROWS(M) {FN(rows_##M##_1), FN(rows_##M##_2)},
+#define PAIR_SHORT(M) {FN(short_rows_##M##_1), FN(short_rows_##M##_2)},
+#define PAIR_LONG(M) {FN(long_rows_##M##_1), FN(long_rows_##M##_2)},
 #define PAIR_STRIP(M) {FN(strip_##M##_1), FN(strip_##M##_2)},
-static FN(tile_function) *const FN(row_tiles)[MR][2] = {FOR_ROWS(PAIR_ROW)};
-static FN(tile_function) *const FN(rows_tiles)[MR][2] = {FOR_ROWS(PAIR_ROWS)};
+static FN(tile_function) *const FN(short_row_tiles)[MR][2] = {FOR_ROWS(PAIR_SHORT)};
+static FN(tile_function) *const FN(long_row_tiles)[MR][2] = {FOR_ROWS(PAIR_LONG)};
 static FN(tile_function) *const FN(strip_tiles)[MR][2] = {FOR_ROWS(PAIR_STRIP)};
-#undef PAIR_ROW
-#undef PAIR_ROWS
+#undef PAIR_SHORT
+#undef PAIR_LONG
 #undef PAIR_STRIP
 
 /* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
@@ -157,8 +159,8 @@ static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols,
 /* c(m,cols) = a b, + bias or + c: a in rows of k */
 static void FN(tile_rows)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
                           int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead) {
-    FN(any_tile)(k <= NR ? FN(row_tiles) : FN(rows_tiles), m, cols, k, a, 0, b, ldb, c, ldc, bias, accumulate,
-                 ahead);
+    FN(any_tile)(k <= NR ? FN(short_row_tiles) : FN(long_row_tiles), m, cols, k, a, 0, b, ldb, c, ldc, bias,
+                 accumulate, ahead);
 }
 
 /* c(m,cols) = a^T b, or + c: rows of a lda apart */

@@ -27,10 +27,10 @@ static int64_t in_panels(const fbp_backend *be, int64_t count) {
     return (count + be->kernels->nr - 1) & -(int64_t)be->kernels->nr;
 }
 
-/* Columns of a right factor whose blocks of k rows are within BLOCK_BYTES, in whole panels. */
-static int64_t block_columns(const fbp_backend *be, int64_t k) {
-    int64_t nr = be->kernels->nr, panels = BLOCK_BYTES / (k * nr * (int64_t)be->item);
-    return (panels < 1 ? 1 : panels) * nr;
+/* Columns of a block of k rows: all, if the next block may begin in the same BLOCK_BYTES; or whole panels. */
+static int64_t block_columns(const fbp_backend *be, int64_t k, int64_t cols) {
+    int64_t nr = be->kernels->nr, row = k * (int64_t)be->item;
+    return (cols + nr) * row <= BLOCK_BYTES ? cols : fbp_max(BLOCK_BYTES / (nr * row), 1) * nr;
 }
 
 /* How its panels lie. WHOLE: (p, rows, NR). BLOCKED: block by block of k rows, each (p, k, NR), so that what is used
@@ -48,11 +48,9 @@ typedef struct {
 
 static factor factor_of(const fbp_backend *be, const void *panels, int64_t rows, int64_t cols,
                         panel_order order, int64_t strips) {
-    /* where the left factor of the product comes in panels too, blocks begin with one of them */
+    /* rows of a left factor in panels, and tails, are read from whole panels on */
     int64_t k = block_of(rows, FBP_K_BLOCK, order == BLOCKED ? be->kernels->nr : 1);
-    int64_t whole = k * (cols + be->kernels->nr) * (int64_t)be->item;
-    int64_t columns = whole <= BLOCK_BYTES ? cols : block_columns(be, k);
-    return (factor){(char *)panels, order, rows, cols, k, columns, strips};
+    return (factor){(char *)panels, order, rows, cols, k, block_columns(be, k, cols), strips};
 }
 
 /* rows of the block that begins with row k0 */

@@ -161,12 +161,13 @@ static int64_t rows_within(fbp_trainer *tr, const fbp_config *config, int n_thre
     return low;
 }
 
-/* Rows of a pass and threads. The rows leave room for SPARE_THREADS if they can, whatever the number of threads
- * asked for, so that results do not depend on it; threads are as many as then fit and are worth it. */
+/* Rows of a pass and threads. The rows leave room for SPARE_THREADS, or as many as take no more than half of them,
+ * whatever the number of threads asked for, so that results do not depend on it; threads are as many as then fit and
+ * are worth it. */
 static int64_t choose_pass(fbp_trainer *tr, const fbp_config *config, int *n_threads) {
-    int64_t pass = rows_within(tr, config, SPARE_THREADS);
-    if (pass == 0)
-        pass = rows_within(tr, config, 1);
+    int64_t most = rows_within(tr, config, 1), pass = 0;
+    for (int spare = SPARE_THREADS; most && 2 * pass < most; spare /= 2)
+        pass = rows_within(tr, config, spare);
     *n_threads = 1;
     if (pass) {
         fits(tr, config, pass, 1);

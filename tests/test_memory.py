@@ -1,6 +1,7 @@
 """The memory plan: sizes in words, caps that are kept, sizes that are refused."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -127,9 +128,15 @@ def test_the_gradient_is_whole_only_where_passes_add_it_up(n_threads):
 def test_a_larger_cap_takes_more_rows():
     rows = [
         memory_plan((100, 100, 10), batch_size=5000, max_memory=cap, n_threads=1).batch_rows
-        for cap in ("100kB", "300kB", "1MB", "100MB")
+        for cap in ("100kB", "200kB", "1MB", "100MB")
     ]
     assert rows == sorted(rows) and rows[0] < rows[1] < rows[2] < rows[3] == 5000
+
+
+def test_room_for_more_threads_takes_half_of_the_rows_at_most():
+    caps = range(30_000, 400_000, 1_000)
+    rows = [memory_plan((100, 100, 10), batch_size=500, max_memory=c).batch_rows for c in caps]
+    assert all(2 * later >= before for before, later in itertools.pairwise(rows))
 
 
 def test_a_cap_below_one_row_is_refused_by_name():
