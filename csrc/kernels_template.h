@@ -56,6 +56,7 @@ static void FN(add_bias)(void *z_, const void *b_, int64_t n, int out) {
 #include "loss_template.h"
 #include "update_template.h"
 #include "packed_template.h"
+#include "single_template.h"
 #include "tail_template.h"
 #include "sparse_template.h"
 
