@@ -2,6 +2,8 @@
  *     for (t = 0; t < n_threads; t++) task(context, t);
  * run at once, the caller being t = 0; a NULL pool runs task(context, 0).
  * Waiting spins for a short while and then sleeps; with more threads than cores it sleeps at once.
+ * Whoever wakes sleepers keeps them off the core that it runs on itself: left alone, Linux may put them there, and
+ * two threads that wake each other stay on one core for 10 ms and more while another is idle.
  * A team lives as long as its owner, so nothing has to survive a fork. */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -14,11 +16,21 @@
 
 enum { SPINS = 4000 }; /* about 50 to 150 us of pauses: longer than a phase's imbalance */
 
+/* A thread that sleeps, on its own stack; a list under the mutex. */
+typedef struct sleeper {
+    struct sleeper *next;
+#ifdef __linux__
+    pthread_t thread;
+    cpu_set_t allowed; /* its cores before it was kept off one */
+    int kept_off;
+#endif
+} sleeper;
+
 struct fbp_pool {
     int n_threads, spins;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    atomic_int sleepers;
+    _Atomic(sleeper *) asleep;
     atomic_uint round; /* counts runs; workers wait for a new one */
     atomic_uint phase; /* counts barriers */
     atomic_int arrived;
@@ -36,6 +48,30 @@ static inline void relax(void) {
 #endif
 }
 
+#ifdef __linux__
+static void keep_off(sleeper *s, int core) {
+    cpu_set_t others;
+    if (s->kept_off || core < 0 || core >= CPU_SETSIZE ||
+        pthread_getaffinity_np(s->thread, sizeof s->allowed, &s->allowed))
+        return;
+    others = s->allowed;
+    CPU_CLR(core, &others);
+    s->kept_off = CPU_COUNT(&others) && !pthread_setaffinity_np(s->thread, sizeof others, &others);
+}
+static void keep_off_here(sleeper *list) {
+    for (int core = sched_getcpu(); list; list = list->next) keep_off(list, core);
+}
+static sleeper this_thread(void) { return (sleeper){.thread = pthread_self()}; }
+static void may_go_anywhere(const sleeper *s) {
+    if (s->kept_off)
+        pthread_setaffinity_np(s->thread, sizeof s->allowed, &s->allowed);
+}
+#else
+static void keep_off_here(sleeper *list) { (void)list; }
+static sleeper this_thread(void) { return (sleeper){NULL}; }
+static void may_go_anywhere(const sleeper *s) { (void)s; }
+#endif
+
 /* Waits until *counter differs from seen. */
 static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
     for (int i = 0; i < pool->spins; i++) {
@@ -43,18 +79,29 @@ static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
             return;
         relax();
     }
+    sleeper self = this_thread(), *before;
     pthread_mutex_lock(&pool->mutex);
-    atomic_fetch_add(&pool->sleepers, 1);
+    self.next = atomic_load(&pool->asleep);
+    atomic_store(&pool->asleep, &self);
     while (atomic_load(counter) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
-    atomic_fetch_sub(&pool->sleepers, 1);
+    before = atomic_load(&pool->asleep);
+    if (before == &self) {
+        atomic_store(&pool->asleep, self.next);
+    } else {
+        while (before->next != &self) before = before->next;
+        before->next = self.next;
+    }
     pthread_mutex_unlock(&pool->mutex);
+    may_go_anywhere(&self);
 }
 
 /* Sequentially consistent on both sides: either the sleeper sees the new count or we see the sleeper. */
 static void advance(fbp_pool *pool, atomic_uint *counter) {
     atomic_fetch_add(counter, 1);
-    if (atomic_load(&pool->sleepers)) {
+    if (atomic_load(&pool->asleep)) {
         pthread_mutex_lock(&pool->mutex);
+        if (pool->spins)
+            keep_off_here(atomic_load(&pool->asleep));
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
     }

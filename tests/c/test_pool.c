@@ -152,6 +152,78 @@ static void shares_cover_everything_once(void) {
         }
 }
 
+/* Both directions: a worker asleep between runs, and the caller asleep at a barrier. Each time the waker first goes to
+ * the core where the sleeper was. A core that is taken meanwhile may move a thread, so a few meetings are forgiven. */
+#ifdef __linux__
+typedef struct {
+    team team;
+    cpu_set_t before[2], after[2]; /* cores allowed, by thread */
+    int core[2];                   /* where each was at last */
+} places;
+
+static void go_to(int core) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(core, &set);
+    CHECK(sched_setaffinity(0, sizeof set, &set) == 0, "core %d", core);
+}
+
+static void place_task(void *context, int t) {
+    places *self = context;
+    self->core[t] = sched_getcpu();
+    fbp_pool_barrier(self->team.pool);
+}
+
+static void late_task(void *context, int t) {
+    places *self = context;
+    pthread_getaffinity_np(pthread_self(), sizeof self->before[t], &self->before[t]);
+    if (t == 0)
+        self->core[0] = sched_getcpu();
+    fbp_pool_barrier(self->team.pool);
+    if (t == 1) {
+        usleep(2000);
+        go_to(self->core[0]);
+    }
+    fbp_pool_barrier(self->team.pool);
+    self->core[t] = sched_getcpu();
+    fbp_pool_barrier(self->team.pool);
+    if (t == 1)
+        sched_setaffinity(0, sizeof self->before[1], &self->before[1]);
+    pthread_getaffinity_np(pthread_self(), sizeof self->after[t], &self->after[t]);
+}
+#endif
+
+static void the_woken_are_not_on_the_core_of_the_waker(void) {
+#ifdef __linux__
+    enum { TIMES = 60, FORGIVEN = 6 };
+    places self = {.team = new_team(2)};
+    cpu_set_t allowed;
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    if (CPU_COUNT(&allowed) < 2) {
+        printf("pool: one core only, cores of the woken are not checked\n");
+        fbp_pool_free(self.team.pool);
+        return;
+    }
+    int met[2] = {0};
+    fbp_pool_run(self.team.pool, place_task, &self);
+    for (int i = 0; i < TIMES; i++) {
+        usleep(2000);
+        go_to(self.core[1]);
+        fbp_pool_run(self.team.pool, place_task, &self);
+        met[0] += self.core[0] == self.core[1];
+        sched_setaffinity(0, sizeof allowed, &allowed);
+        fbp_pool_run(self.team.pool, late_task, &self);
+        met[1] += self.core[0] == self.core[1];
+        for (int t = 0; t < 2; t++)
+            CHECK(CPU_EQUAL(&self.before[t], &allowed) && CPU_EQUAL(&self.after[t], &allowed),
+                  "thread %d: cores allowed have changed, time %d", t, i);
+    }
+    CHECK(met[0] <= FORGIVEN && met[1] <= FORGIVEN, "a woken worker %d times, a woken caller %d times of %d",
+          met[0], met[1], TIMES);
+    fbp_pool_free(self.team.pool);
+#endif
+}
+
 /* With little address space left some thread cannot have its stack: the others must be sent home. */
 static void a_team_that_cannot_be_had_is_a_status(void) {
 #if defined(__linux__) && !defined(CHECK_SANITIZED)
@@ -185,6 +257,7 @@ int main(void) {
     }
     teams_come_and_go();
     teams_do_not_know_each_other();
+    the_woken_are_not_on_the_core_of_the_waker();
     a_team_that_cannot_be_had_is_a_status();
     return check_report("pool");
 }
