@@ -114,6 +114,7 @@ const fbp_kernels FN(fbp_kernels) = {
 #undef ENTRY_SINGLE_GRAD
 #undef EACH
 #undef MULTIPLY_ADD
+#undef LOOK_AHEAD
 #undef EACH_ROW
 #undef FBP_SHUFFLE
 #undef INTERLEAVE_LOW

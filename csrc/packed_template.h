@@ -41,6 +41,13 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
     a += ks;                                                                            \
     b += ldb;
 
+/* Beside each k, a line of what the next tiles need; see fbp_ahead. */
+#define LOOK_AHEAD                      \
+    __builtin_prefetch(block, 0, 2);    \
+    __builtin_prefetch(line, 0, 2);     \
+    block += ahead->block_step;         \
+    line += ahead->line_step;
+
 /* c(m,nv vectors) = a b over k, + bias or + c. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
  * are constants at each call. In the loop nothing but k decides the branches: an inner one whose end is guessed
  * wrong would cost 20 cycles. */
@@ -51,21 +58,29 @@ static inline
                                                  const fbp_ahead *ahead) {
     FN(vec) acc[MR][2] = {{{0}}};
     REAL *row = c;
-    if (accumulate)
-        EACH_ROW(r, m)
-            EACH(v, nv) __builtin_prefetch(row + v * LANES, 1);
     if (ahead) {
         const char *block = ahead->block, *line = ahead->line;
+        /* c line by line: all at once would hold up what each k needs from the L2 cache */
+        for (int v = 0; v < nv; v++) {
+            row = c + v * LANES;
+            for (int r = 0; r < m && k >= 2; r++, row += ldc, k -= 2) {
+                __builtin_prefetch(row, 1);
+                EACH(u, 2) {
+                    LOOK_AHEAD
+                    MULTIPLY_ADD
+                }
+            }
+        }
         for (; k >= 2; k -= 2) {
             EACH(u, 2) {
-                __builtin_prefetch(block, 0, 2);
-                __builtin_prefetch(line, 0, 2);
-                block += ahead->block_step;
-                line += ahead->line_step;
+                LOOK_AHEAD
                 MULTIPLY_ADD
             }
         }
     } else {
+        if (accumulate)
+            EACH_ROW(r, m)
+                EACH(v, nv) __builtin_prefetch(row + v * LANES, 1);
         for (; k >= 2; k -= 2) {
             EACH(u, 2) {
                 MULTIPLY_ADD
