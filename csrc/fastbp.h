@@ -157,6 +157,8 @@ typedef struct {
 
 typedef struct {
     const char *isa;
+    /* 1 if none of the `count` numbers, `stride` bytes apart, is NaN or infinite */
+    int (*all_finite)(const void *x, int64_t count, int64_t stride);
     /* x(n,width) = the tile's rows of X, converted */
     void (*gather)(void *x, const fbp_rows *rows, int64_t n, int width);
     /* y(n,out) = the tile's rows of dense targets, converted */
@@ -448,5 +450,8 @@ void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch);
 double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad);
 /* result(n, out) = the net's output for the rows. */
 void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result);
+
+/* 1 if no number of a dense X is NaN or infinite. Starts a team for the time of the call if X is large. */
+int fbp_all_finite(const fbp_data *data, int n_threads);
 
 #endif

@@ -1,6 +1,23 @@
 /* The rows of a tile out of the caller's X and y: converted, in visiting order. Included by
  * kernels_template.h. */
 
+/* Adding one to the bits of an exponent that is all ones carries into the sign. Integers, because arithmetic on
+ * denormals would be slow. */
+static int FN(all_finite)(const void *x_, int64_t count, int64_t stride) {
+    const FN(bits) one = (FN(bits))1 << MANTISSA, sign = (FN(bits))1 << (8 * sizeof(REAL) - 1),
+                   exponent = sign - one;
+    const REAL *x = x_;
+    FN(bits) found = 0;
+    if (stride == (int64_t)sizeof(REAL)) {
+        for (int64_t i = 0; i < count; i++) found |= (FN(to_bits)(x[i]) & exponent) + one;
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            found |=
+                (FN(to_bits)(*(const REAL *)(const void *)((const char *)x_ + i * stride)) & exponent) + one;
+    }
+    return !(found & sign);
+}
+
 #define GATHER_DENSE(SOURCE)                                                                           \
     for (int64_t i = 0; i < n; i++) {                                                                  \
         const char *row = (const char *)d->x + fbp_row_of(rows, i) * d->row_stride;                    \

@@ -72,6 +72,7 @@ static void FN(add_bias)(void *z_, const void *b_, int64_t n, int out) {
 #define ENTRY_UPDATE(name, states) FN(update_##name),
 const fbp_kernels FN(fbp_kernels) = {
     .isa = LEVEL,
+    .all_finite = FN(all_finite),
     .gather = FN(gather),
     .gather_targets = FN(gather_targets),
     .add_bias = FN(add_bias),

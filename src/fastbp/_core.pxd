@@ -111,6 +111,8 @@ cdef extern from "fastbp.h" nogil:
     double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad)
     void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result)
 
+    int fbp_all_finite(const fbp_data *data, int n_threads)
+
 
 cdef extern from *:
     """

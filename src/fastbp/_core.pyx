@@ -132,6 +132,17 @@ cdef class Data:
         self.c.y = cnp.PyArray_DATA(a)
 
 
+def all_finite(X, int n_threads=1):
+    """Whether no number of X, a dense matrix as `Data` takes it, is NaN or infinite."""
+    cdef Data data = Data(X)
+    cdef bint finite
+    if data.c.csr:
+        raise TypeError("all_finite takes a dense X")
+    with nogil:
+        finite = fbp_all_finite(&data.c, n_threads)
+    return finite
+
+
 cdef int _index(tuple names, name, what) except -1:
     if name not in names:
         raise ValueError(f"{what} must be one of {', '.join(names)}; got {name!r}")

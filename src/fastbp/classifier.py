@@ -8,9 +8,36 @@ from sklearn.utils.multiclass import (
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d
 
 from ._mlp import BaseMLP, solver_is_stochastic, store_parameters
+
+
+def _is_column_of_integers(y):
+    return y.ndim == 1 and y.dtype.kind in "iub"
+
+
+def _target_kind(y):
+    """What scikit-learn calls the type of the target, if it is one that can be learned."""
+    if _is_column_of_integers(y):
+        return "multiclass"
+    kind = type_of_target(y, input_name="y")
+    if "multioutput" in kind:
+        raise ValueError(
+            "Multioutput target data is not supported with label binarization: y must hold "
+            f"one label per row or be a multilabel indicator matrix, got a {kind} target."
+        )
+    return kind
+
+
+def _distinct(y):
+    """The sorted labels in y, and for integers where each row's stands among them (else None).
+
+    Integers are spared the further passes that ``unique_labels`` makes to tell their type.
+    """
+    if _is_column_of_integers(y):
+        return np.unique(y, return_inverse=True)
+    return unique_labels(y), None
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -261,32 +288,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _check_input(self, X, y, incremental, classes, reset):
         if incremental and _check_partial_fit_first_call(self, classes):
             self._set_binarizer(y, type_of_target(y))
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
+        X, y = self._validated(X, y, multi_output=True, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._define_classes(y)
+        first = not hasattr(self, "classes_") or not (self.warm_start or incremental)
+        if first:
+            self._set_binarizer(y, _target_kind(y))
+        labels, index = _distinct(y)
+        if first:
+            self.classes_ = labels
         else:
-            self._check_classes(unique_labels(y))
-        return X, self._encode(y)
-
-    def _define_classes(self, y):
-        kind = type_of_target(y, input_name="y")
-        if "multioutput" in kind:
-            raise ValueError(
-                "Multioutput target data is not supported with label binarization: y must hold "
-                f"one label per row or be a multilabel indicator matrix, got a {kind} target."
-            )
-        self._set_binarizer(y, kind)
-        self.classes_ = unique_labels(y)
+            self._check_classes(labels)
+        return X, self._encode(y, labels, index)
 
     def _set_binarizer(self, y, kind):
         # Only multilabel targets need one; labels of one column are found by binary search.
@@ -309,7 +322,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
-    def _encode(self, y):
+    def _encode(self, y, labels, index):
         """Targets as the core takes them: uint8 columns, or int32 indices for several classes."""
         if getattr(self, "_multilabel_binarizer", None) is not None:
             return np.ascontiguousarray(self._multilabel_binarizer.transform(y), dtype=np.uint8)
@@ -318,7 +331,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "The object was not fitted with multilabel input, but y has shape "
                 f"{y.shape}; it must be of shape (n_samples,)."
             )
-        index = np.searchsorted(self.classes_, y)
+        if index is None:
+            index = np.searchsorted(self.classes_, y)
+        else:
+            index = np.searchsorted(self.classes_, labels)[index]
         if len(self.classes_) > 2:
             return index.astype(np.int32)
         return index.astype(np.uint8).reshape(-1, 1)
