@@ -1,7 +1,7 @@
 """The contenders: fastbp, and every library that a Python user could train the same network with.
 
-All have one interface. ``prepare`` builds, ``load`` sets the weights and forgets the optimizer
-state, ``run`` does the work that is timed, ``weights`` or ``outcome`` tell what came of it. All
+All have one interface. ``prepare`` builds, ``load`` sets the weights and makes a new optimizer
+state (in memory when the clock starts, except within whole fits), ``run`` does the work that is timed, ``weights`` or ``outcome`` tell what came of it. All
 minimise the same loss by Adam with the same constants, without weight decay, over mini-batches
 gathered in the same orders of the rows.
 
@@ -132,6 +132,8 @@ class FastbpLoop(Contender):
 
         self.params = Parameters.packed(coefs, intercepts, self.dtype).flat
         self.state = tuple(zeros(self.params.size, self.dtype) for _ in range(2))
+        for moment in self.state:
+            moment.fill(0)  # zeros are given out page by page at the first touch
         self.t = 0
 
     def run(self, repeats, shuffle=True):

@@ -65,6 +65,12 @@ class TorchEager(Contender):
             fused=self.variant == "fused",
             foreach=self.variant == "foreach",
         )
+        for p in self.model.parameters():  # it would make them in the first step
+            self.optimizer.state[p] = {
+                "step": torch.zeros((), dtype=torch.float32),
+                "exp_avg": torch.zeros_like(p),
+                "exp_avg_sq": torch.zeros_like(p),
+            }
 
     def run(self, repeats, shuffle=True):
         work = {"gradient": self._gradients, "predict": self._predictions}
