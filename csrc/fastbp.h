@@ -135,10 +135,12 @@ static inline const char *fbp_row_at(const fbp_rows *r, int64_t i) { /* of a den
 #define FBP_ROW(k, nr) ((k) <= (nr) ? (nr) : FBP_K_BLOCK)
 
 /* What a tile of a product prefetches into the L2 cache for the tiles that follow, a line of either for each k:
- * `block`, a share of the next block of the right factor; `line`, something of the left factor. */
+ * `block`, a share of the next block of the right factor; `line`, something of the left factor. And what the
+ * result of this tile will meet: `beside`, as many numbers of a matrix as it has itself. */
 typedef struct {
-    const char *block, *line;
+    const char *block, *line, *beside;
     int64_t block_step, line_step; /* bytes from one k to the next */
+    int64_t beside_step;           /* from row to row */
 } fbp_ahead;
 
 /* What the next product reads first: so many pieces of memory, `bytes` each and `stride` bytes apart. Half of it

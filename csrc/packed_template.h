@@ -62,9 +62,11 @@ static inline
         const char *block = ahead->block, *line = ahead->line;
         /* c line by line: all at once would hold up what each k needs from the L2 cache */
         for (int v = 0; v < nv; v++) {
+            const char *beside = ahead->beside + v * VBYTES;
             row = c + v * LANES;
-            for (int r = 0; r < m && k >= 2; r++, row += ldc, k -= 2) {
+            for (int r = 0; r < m && k >= 2; r++, row += ldc, beside += ahead->beside_step, k -= 2) {
                 __builtin_prefetch(row, 1);
+                __builtin_prefetch(beside);
                 EACH(u, 2) {
                     LOOK_AHEAD
                     MULTIPLY_ADD
