@@ -1,9 +1,9 @@
 """The contenders: fastbp, and every library that a Python user could train the same network with.
 
 All have one interface. ``prepare`` builds, ``load`` sets the weights and makes a new optimizer
-state (in memory when the clock starts, except within whole fits), ``run`` does the work that is timed, ``weights`` or ``outcome`` tell what came of it. All
-minimise the same loss by Adam with the same constants, without weight decay, over mini-batches
-gathered in the same orders of the rows.
+state (in memory when the clock starts, except within whole fits), ``run`` does the work that is
+timed, ``weights`` or ``outcome`` tell what came of it. All minimise the same loss by Adam with the
+same constants, without weight decay, over mini-batches gathered in the same orders of the rows.
 
 Adam's epsilon: scikit-learn and fastbp add it to sqrt(v), as the paper's efficient form does [1]_;
 JAX's rule is written out here in the same way. PyTorch adds it to the bias-corrected sqrt(v),

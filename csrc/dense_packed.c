@@ -215,7 +215,7 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                     if (!near && next < k0 + k && r + strip < r1) /* a panel of the next strip beside each */
                         next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be),
                                    fbp_min(fbp_ceil_div(m * row_bytes, k), FBP_ALIGN));
-                    if (!near && last) {
+                    if (!near && last && act_in != FBP_ACT_identity) {
                         ahead.beside = z;
                         ahead.beside_step = in * (int64_t)be->item;
                     }

@@ -453,7 +453,9 @@ double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad);
 /* result(n, out) = the net's output for the rows. */
 void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result);
 
-/* 1 if no number of a dense X is NaN or infinite. Starts a team for the time of the call if X is large. */
-int fbp_all_finite(const fbp_data *data, int n_threads);
+/* 1 if no number of a dense X is NaN or infinite; kernels are those of its dtype. Starts a team for the time of the
+ * call if X has some times FBP_FINITE_SHARE numbers. */
+#define FBP_FINITE_SHARE (1 << 19) /* numbers that pay for a thread: 50 us and more */
+int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads);
 
 #endif

@@ -1,12 +1,14 @@
 /* finite: is every number of X one? X is read once, as fast as memory gives it: for 60 MB NumPy on one thread takes as
  * long as twenty steps of a small net. */
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "fastbp.h"
 
 enum {
-    PIECE = 16384,          /* numbers that are looked at together */
-    WORTH_A_TEAM = 1 << 20, /* numbers: 100 us of one thread, some times what a team costs */
+    PIECE = 16384,    /* numbers that are looked at together */
+    FEW_FEATURES = 8, /* rows so short are not worth a call each */
+    MOST_THREADS = 8  /* enough for the memory of most machines */
 };
 
 typedef struct {
@@ -28,20 +30,19 @@ static void search_task(void *context, int t) {
     }
 }
 
-int fbp_all_finite(const fbp_data *data, int n_threads) {
-    int64_t item = data->x_dtype == FBP_F32 ? 4 : 8, numbers = data->rows * data->features;
-    search s = {.all_finite = fbp_kernels_of(data->x_dtype)->all_finite, .x = data->x, .finite = 1};
-    if (data->col_stride == item && data->row_stride == item * data->features) {
-        s.lines = 1, s.count = numbers, s.step = item;
-    } else if (data->row_stride == item) { /* columns lie side by side */
-        s.lines = data->features, s.line_step = data->col_stride, s.count = data->rows, s.step = item;
+int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads) {
+    int64_t rows = data->rows, row = data->row_stride, features = data->features, column = data->col_stride;
+    search s = {.all_finite = kernels->all_finite, .x = data->x, .finite = 1};
+    if (column == (data->x_dtype == FBP_F32 ? 4 : 8) && row == column * features) {
+        s.lines = 1, s.count = rows * features, s.step = column;
+    } else if (llabs(row) < llabs(column) || features < FEW_FEATURES) { /* column by column */
+        s.lines = features, s.line_step = column, s.count = rows, s.step = row;
     } else {
-        s.lines = data->rows, s.line_step = data->row_stride, s.count = data->features,
-        s.step = data->col_stride;
+        s.lines = rows, s.line_step = row, s.count = features, s.step = column;
     }
     fbp_pool *pool = NULL; /* without one it only takes longer */
-    int team = numbers >= WORTH_A_TEAM && fbp_pool_new(&pool, n_threads) == FBP_OK && pool;
-    s.n_threads = team ? n_threads : 1;
+    n_threads = (int)fbp_min(fbp_min(n_threads, MOST_THREADS), rows * features / FBP_FINITE_SHARE);
+    s.n_threads = fbp_pool_new(&pool, n_threads) == FBP_OK && pool ? n_threads : 1;
     fbp_pool_run(pool, search_task, &s);
     fbp_pool_free(pool);
     return atomic_load(&s.finite);

@@ -49,7 +49,7 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
     line += ahead->line_step;
 
 /* c(m,nv vectors) = a b over k, + bias or + c. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
- * are constants at each call. In the loop nothing but k decides the branches: an inner one whose end is guessed
+ * are constants at each call. In the long loop nothing but k decides the branches: an inner one whose end is guessed
  * wrong would cost 20 cycles. */
 static inline
     __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int64_t rs, int64_t ks,

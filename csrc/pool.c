@@ -1,10 +1,12 @@
 /* pool: a persistent team of threads. The contract is the serial loop
  *     for (t = 0; t < n_threads; t++) task(context, t);
  * run at once, the caller being t = 0; a NULL pool runs task(context, 0).
- * Waiting spins for a short while and then sleeps; with more threads than cores it sleeps at once.
- * Whoever wakes sleepers keeps them off the core that it runs on itself: left alone, Linux may put them there, and
- * two threads that wake each other stay on one core for 10 ms and more while another is idle.
- * A team lives as long as its owner, so nothing has to survive a fork. */
+ * Waiting spins for a short while; then a worker sleeps, and the caller lets others run. With more threads than cores
+ * both sleep at once.
+ * Whoever wakes workers keeps them off the core that it runs on itself: left alone, Linux may put them there, and two
+ * threads that wake each other stay on one core for 10 ms and more while another is idle. The caller's thread is not
+ * ours: it does not sleep, so its cores need not be touched.
+ * A forked child has none of the threads: its owner must make a new team and forget this one. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -37,6 +39,7 @@ struct fbp_pool {
     atomic_int stop;
     fbp_task *task;
     void *context;
+    pthread_t caller;
     pthread_t threads[]; /* n_threads - 1 */
 };
 
@@ -52,7 +55,7 @@ static inline void relax(void) {
 static void keep_off(sleeper *s, int core) {
     cpu_set_t others;
     if (s->kept_off || core < 0 || core >= CPU_SETSIZE ||
-        pthread_getaffinity_np(s->thread, sizeof s->allowed, &s->allowed))
+        pthread_getaffinity_np(s->thread, sizeof s->allowed, &s->allowed) || !CPU_ISSET(core, &s->allowed))
         return;
     others = s->allowed;
     CPU_CLR(core, &others);
@@ -79,6 +82,11 @@ static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
             return;
         relax();
     }
+    while (pool->spins && pthread_equal(pthread_self(), pool->caller)) {
+        if (atomic_load_explicit(counter, memory_order_acquire) != seen)
+            return;
+        sched_yield();
+    }
     sleeper self = this_thread(), *before;
     pthread_mutex_lock(&pool->mutex);
     self.next = atomic_load(&pool->asleep);
@@ -100,7 +108,7 @@ static void advance(fbp_pool *pool, atomic_uint *counter) {
     atomic_fetch_add(counter, 1);
     if (atomic_load(&pool->asleep)) {
         pthread_mutex_lock(&pool->mutex);
-        if (pool->spins)
+        if (pool->spins) /* there is a core for each thread */
             keep_off_here(atomic_load(&pool->asleep));
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
@@ -145,6 +153,7 @@ void fbp_pool_run(fbp_pool *pool, fbp_task *task, void *context) {
     }
     pool->task = task;
     pool->context = context;
+    pool->caller = pthread_self();
     advance(pool, &pool->round);
     task(context, 0);
     fbp_pool_barrier(pool);
@@ -176,6 +185,7 @@ fbp_status fbp_pool_new(fbp_pool **out, int n_threads) {
     if (!pool)
         return FBP_ENOMEM;
     pool->n_threads = n_threads;
+    pool->caller = pthread_self();
     pool->spins = n_threads <= cores_allowed() ? SPINS : 0;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);

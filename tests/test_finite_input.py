@@ -43,6 +43,45 @@ def test_large_x_is_shared_between_threads(n_threads, order):
         X[i, j] = 0
 
 
+LINES = {
+    "long rows": np.zeros((60, 40_001), np.float32)[:, :-1],
+    "every other row of Fortran order": np.zeros((2200, 1024), np.float32, order="F")[::2],
+    "backwards": np.zeros((1100, 1024))[::-1, ::-1],
+    "one column of many": np.zeros((1_100_000, 2), np.float32)[:, :1],
+}
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("name", LINES)
+def test_large_x_that_is_not_contiguous(name, n_threads):
+    X = LINES[name]
+    assert _core.all_finite(X, n_threads)
+    for place in (0, X.size // 3, X.size // 2 + 17, X.size - 1):
+        i, j = divmod(place, X.shape[1])
+        X[i, j] = np.inf
+        assert not _core.all_finite(X, n_threads), (i, j)
+        X[i, j] = 0
+
+
+def test_more_threads_than_x_is_worth_are_not_started():
+    assert _core.all_finite(np.zeros((1100, 1024), np.float32), 10**9)
+
+
+def test_nan_in_a_sparse_data_frame_is_found():
+    pd = pytest.importorskip("pandas")
+    model = MLPRegressor(max_iter=1, hidden_layer_sizes=(3,), random_state=0)
+    good = pd.DataFrame(sparse.csr_matrix(X_REG[:, :2]).toarray()).astype(
+        pd.SparseDtype("float64", 0.0)
+    )
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning):
+        model.fit(good, Y_REG)
+    bad = good.copy()
+    bad[1] = pd.arrays.SparseArray(np.where(np.arange(len(bad)) == 3, np.nan, 0), fill_value=0.0)
+    for call in (lambda: model.predict(bad), lambda: model.fit(bad, Y_REG)):
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            call()
+
+
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, np.asfortranarray])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])

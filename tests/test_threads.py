@@ -169,6 +169,39 @@ assert result == 0, (result, forks)
 """
 
 
+NETWORK_FORK = """
+import gc, os, signal, time, warnings
+import numpy as np
+import fastbp
+warnings.simplefilter("ignore")  # of forks with threads
+X, y = np.random.default_rng(0).normal(size=(512, 300)), np.arange(512) % 10
+net = fastbp.Network((300, 300, 10), loss="log_loss", n_threads=2)
+assert net.memory_plan.n_threads == 2
+params = net.init_params(random_state=0)
+loss, grad = net.value_and_grad(params, X, y)
+time.sleep(0.05)  # the team falls asleep
+for use in (True, False):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        if use:
+            for _ in range(3):
+                again, grad_again = net.value_and_grad(params, X, y)
+                assert again == loss and (grad_again == grad).all()
+        del net
+        gc.collect()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+again, grad_again = net.value_and_grad(params, X, y)
+assert again == loss and (grad_again == grad).all()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_network_with_a_team_works_on_in_a_forked_child():
+    run_script(NETWORK_FORK)
+
+
 @linux
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("dense", ["packed", "blas"])

@@ -59,6 +59,9 @@ cdef extern from "fastbp.h" nogil:
     ctypedef struct fbp_blas:
         fbp_sgemm *sgemm
         fbp_dgemm *dgemm
+    ctypedef struct fbp_kernels:
+        pass
+    const fbp_kernels *fbp_kernels_of(fbp_dtype dtype)
     ctypedef struct fbp_dense:
         const char *name
     ctypedef struct fbp_layer:
@@ -81,10 +84,14 @@ cdef extern from "fastbp.h" nogil:
         int csr
         int forward_only
         const fbp_blas *blas
+    ctypedef struct fbp_pool:
+        pass
+    fbp_status fbp_pool_new(fbp_pool **pool, int n_threads)
     ctypedef struct fbp_trainer:
         fbp_net net
         fbp_arena arena
         fbp_arena store
+        fbp_pool *pool
         fbp_optimizer optimizer
         int64_t fpass "pass"
         int n_threads
@@ -111,7 +118,9 @@ cdef extern from "fastbp.h" nogil:
     double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad)
     void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result)
 
-    int fbp_all_finite(const fbp_data *data, int n_threads)
+    enum:
+        FBP_FINITE_SHARE
+    int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads)
 
 
 cdef extern from *:

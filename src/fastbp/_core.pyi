@@ -46,6 +46,8 @@ class Data:
         sample_weight: NDArray[np.float64] | None = None,
     ) -> None: ...
 
+FINITE_SHARE: int
+
 def all_finite(X: np.ndarray, n_threads: int = 1) -> bool: ...
 
 class Trainer:

@@ -2,6 +2,7 @@
 """The compiled core: a thin interface of csrc/fastbp.h. It owns the arena's life, releases the GIL and
 turns a status into an exception; validation of what users pass is the Python layer's."""
 import builtins
+import os
 
 import numpy as np
 
@@ -24,9 +25,23 @@ ACTIVATIONS = _names(fbp_activation_name, FBP_N_ACT)
 LOSSES = _names(fbp_loss_name, FBP_N_LOSS)
 OPTIMIZERS = _names(fbp_optimizer_name, FBP_N_OPT)
 
+FINITE_SHARE = FBP_FINITE_SHARE  # numbers of X that pay for a thread that searches them for NaN
+
 cdef enum:
     PAUSE_MS = 50  # a Ctrl-C is heard within about this time
     MAX_DIMENSION = 0x7FFFFFFF
+
+
+cdef int _forks = 0  # between the import and this process
+
+
+def _in_child():
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def cpu_levels():
@@ -135,11 +150,12 @@ cdef class Data:
 def all_finite(X, int n_threads=1):
     """Whether no number of X, a dense matrix as `Data` takes it, is NaN or infinite."""
     cdef Data data = Data(X)
+    cdef const fbp_kernels *kernels = fbp_kernels_of(data.c.x_dtype)  # reads the environment: needs the GIL
     cdef bint finite
     if data.c.csr:
         raise TypeError("all_finite takes a dense X")
     with nogil:
-        finite = fbp_all_finite(&data.c, n_threads)
+        finite = fbp_all_finite(kernels, &data.c, n_threads)
     return finite
 
 
@@ -178,6 +194,7 @@ cdef class Trainer:
     cdef fbp_row *rows
     cdef int *sizes
     cdef int n_rows
+    cdef int forks  # as many as when the team was made
     cdef readonly object dtype
     cdef readonly tuple layer_sizes
     cdef readonly int64_t updates  # made by the last train_epoch, also by one that was interrupted
@@ -210,6 +227,7 @@ cdef class Trainer:
             batch=batch_size, n_threads=n_threads, max_memory=max_memory, csr=sparse,
             forward_only=forward_only, blas=scipy_blas())
         self.dtype = np.dtype(str(dtype))
+        self.forks = _forks
         status = fbp_trainer_new(&self.c, &self.config, measure, self.rows, 2 * n + 16)
         if status != FBP_OK:
             self._raise(status, max_memory)
@@ -229,6 +247,8 @@ cdef class Trainer:
         raise exception(message)
 
     def __dealloc__(self):
+        if self.c != NULL and self.forks != _forks:
+            self.c.pool = NULL
         fbp_trainer_free(self.c)
         free(self.rows)
         free(self.sizes)
@@ -286,6 +306,16 @@ cdef class Trainer:
             raise ValueError(f"{name} must be writeable")
         return cnp.PyArray_DATA(<cnp.ndarray>a)
 
+    cdef _have_team(self):
+        """The threads of a team made before a fork stayed in the parent: a child makes its own."""
+        cdef fbp_status status
+        if self.forks != _forks:
+            self.c.pool = NULL
+            status = fbp_pool_new(&self.c.pool, self.c.n_threads)
+            if status != FBP_OK:
+                self._raise(status, None)
+            self.forks = _forks
+
     cdef _prepare(self, fbp_epoch *e, params, Data data, order, bint training):
         """`order` is trusted: its numbers are not checked against the rows of `data`."""
         cdef cnp.ndarray rows
@@ -296,6 +326,7 @@ cdef class Trainer:
             raise ValueError("this Trainer only measures")
         if self.config.csr and not data.c.csr:
             raise ValueError("this Trainer was made for CSR input")
+        self._have_team()
         e.data = &data.c
         e.params = self._vector(params, "params", training)
         e.n = data.n_rows

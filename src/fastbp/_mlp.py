@@ -320,7 +320,8 @@ class BaseMLP(BaseEstimator):
     def _validated(self, X, y="no_validation", **settings):
         """scikit-learn's checks and conversions of X, or of X and y.
 
-        That a dense X has no NaN is left to our threads: NumPy takes several times as long.
+        That a dense X has no NaN and no infinity is left to our threads: NumPy takes several times
+        as long.
         """
         checked = validate_data(
             self,
@@ -328,13 +329,13 @@ class BaseMLP(BaseEstimator):
             y,
             accept_sparse="csr",
             dtype=(np.float64, np.float32),
-            ensure_all_finite=issparse(X),
+            ensure_all_finite=False,
             **settings,
         )
         X = checked[0] if isinstance(checked, tuple) else checked
-        if not issparse(X) and not _core.all_finite(
-            engine_input(X), resolve_n_threads(self.n_threads)
-        ):
+        large = X.shape[0] * X.shape[1] >= 2 * _core.FINITE_SHARE
+        n_threads = resolve_n_threads(self.n_threads) if large else 1
+        if issparse(X) or not _core.all_finite(engine_input(X), n_threads):
             assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
         return checked
 

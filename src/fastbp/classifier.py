@@ -18,7 +18,7 @@ def _is_column_of_integers(y):
 
 
 def _target_kind(y):
-    """What scikit-learn calls the type of the target, if it is one that can be learned."""
+    """ "multiclass" for any column of integers, else scikit-learn's name of the type of target."""
     if _is_column_of_integers(y):
         return "multiclass"
     kind = type_of_target(y, input_name="y")

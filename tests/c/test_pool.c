@@ -152,13 +152,14 @@ static void shares_cover_everything_once(void) {
         }
 }
 
-/* Both directions: a worker asleep between runs, and the caller asleep at a barrier. Each time the waker first goes to
- * the core where the sleeper was. A core that is taken meanwhile may move a thread, so a few meetings are forgiven. */
+/* A worker asleep between runs, and one asleep at a barrier. Each time the caller first goes to the core where the
+ * worker was, and wakes it from there. A busy machine may move threads meanwhile, so some meetings are forgiven; without
+ * care it was all of them. */
 #ifdef __linux__
 typedef struct {
     team team;
-    cpu_set_t before[2], after[2]; /* cores allowed, by thread */
-    int core[2];                   /* where each was at last */
+    cpu_set_t allowed[2]; /* by thread */
+    int core[2];          /* where each was at last */
 } places;
 
 static void go_to(int core) {
@@ -176,26 +177,22 @@ static void place_task(void *context, int t) {
 
 static void late_task(void *context, int t) {
     places *self = context;
-    pthread_getaffinity_np(pthread_self(), sizeof self->before[t], &self->before[t]);
-    if (t == 0)
-        self->core[0] = sched_getcpu();
+    self->core[t] = sched_getcpu();
     fbp_pool_barrier(self->team.pool);
-    if (t == 1) {
+    if (t == 0) {
         usleep(2000);
-        go_to(self->core[0]);
+        go_to(self->core[1]);
     }
     fbp_pool_barrier(self->team.pool);
     self->core[t] = sched_getcpu();
+    pthread_getaffinity_np(pthread_self(), sizeof self->allowed[t], &self->allowed[t]);
     fbp_pool_barrier(self->team.pool);
-    if (t == 1)
-        sched_setaffinity(0, sizeof self->before[1], &self->before[1]);
-    pthread_getaffinity_np(pthread_self(), sizeof self->after[t], &self->after[t]);
 }
 #endif
 
 static void the_woken_are_not_on_the_core_of_the_waker(void) {
 #ifdef __linux__
-    enum { TIMES = 60, FORGIVEN = 6 };
+    enum { TIMES = 60, FORGIVEN = 20 };
     places self = {.team = new_team(2)};
     cpu_set_t allowed;
     sched_getaffinity(0, sizeof allowed, &allowed);
@@ -214,12 +211,12 @@ static void the_woken_are_not_on_the_core_of_the_waker(void) {
         sched_setaffinity(0, sizeof allowed, &allowed);
         fbp_pool_run(self.team.pool, late_task, &self);
         met[1] += self.core[0] == self.core[1];
-        for (int t = 0; t < 2; t++)
-            CHECK(CPU_EQUAL(&self.before[t], &allowed) && CPU_EQUAL(&self.after[t], &allowed),
-                  "thread %d: cores allowed have changed, time %d", t, i);
+        CHECK(CPU_COUNT(&self.allowed[0]) == 1, "time %d: the pool touched the cores of the caller", i);
+        CHECK(CPU_EQUAL(&self.allowed[1], &allowed), "time %d: a worker may not go everywhere again", i);
+        sched_setaffinity(0, sizeof allowed, &allowed);
     }
-    CHECK(met[0] <= FORGIVEN && met[1] <= FORGIVEN, "a woken worker %d times, a woken caller %d times of %d",
-          met[0], met[1], TIMES);
+    CHECK(met[0] <= FORGIVEN && met[1] <= FORGIVEN,
+          "woken between runs %d times, at a barrier %d times of %d", met[0], met[1], TIMES);
     fbp_pool_free(self.team.pool);
 #endif
 }
