@@ -39,7 +39,7 @@ struct fbp_pool {
     atomic_int stop;
     fbp_task *task;
     void *context;
-    pthread_t caller;
+    _Atomic(pthread_t) caller;
     pthread_t threads[]; /* n_threads - 1 */
 };
 
@@ -82,7 +82,7 @@ static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
             return;
         relax();
     }
-    while (pool->spins && pthread_equal(pthread_self(), pool->caller)) {
+    while (pool->spins && pthread_equal(pthread_self(), atomic_load(&pool->caller))) {
         if (atomic_load_explicit(counter, memory_order_acquire) != seen)
             return;
         sched_yield();
@@ -153,7 +153,7 @@ void fbp_pool_run(fbp_pool *pool, fbp_task *task, void *context) {
     }
     pool->task = task;
     pool->context = context;
-    pool->caller = pthread_self();
+    atomic_store(&pool->caller, pthread_self());
     advance(pool, &pool->round);
     task(context, 0);
     fbp_pool_barrier(pool);
@@ -185,7 +185,7 @@ fbp_status fbp_pool_new(fbp_pool **out, int n_threads) {
     if (!pool)
         return FBP_ENOMEM;
     pool->n_threads = n_threads;
-    pool->caller = pthread_self();
+    atomic_init(&pool->caller, pthread_self());
     pool->spins = n_threads <= cores_allowed() ? SPINS : 0;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
