@@ -320,8 +320,8 @@ class BaseMLP(BaseEstimator):
     def _validated(self, X, y="no_validation", **settings):
         """scikit-learn's checks and conversions of X, or of X and y.
 
-        That a dense X has no NaN and no infinity is left to our threads: NumPy takes several times
-        as long.
+        That a dense X has no NaN and no infinity is left to our threads: NumPy takes more than
+        twice as long.
         """
         checked = validate_data(
             self,
