@@ -136,6 +136,7 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
         return;
     }
     int64_t strip = block_of(r1 - r0, kern->mr, 1), ldb = layer->packed ? nr : out;
+    int64_t row_bytes = out * (int64_t)be->item;
     int near = is_near(be, layer, r1 - r0), tail = tail_of(be, layer), whole = out - tail;
     const void *tails = tail ? at(layer->packed, before_tail(be, layer), be) : NULL;
     factor f = factor_of(be, layer->packed, in, whole, BLOCKED, fbp_ceil_div(r1 - r0, strip));
@@ -153,16 +154,20 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
                 else
                     kern->fill_rows[left->act](scratch, at(left->z, r * in + k0, be), in, m, (int)k);
                 for (int64_t j = c0, next = r + strip; j < c1; j += nr, next++) {
+                    void *c = at(z, r * out + j, be);
+                    fbp_epilogue then = {.accumulate = k0 > 0, .bias = at(b, j, be)};
                     fbp_ahead ahead;
-                    if (!near)
+                    if (!near) {
                         ahead = next_block(be, &f, j + next_j, next_k, s, scratch);
+                        beside(&ahead, 0, c, row_bytes);
+                    }
                     if (!near && !ahead.block_step && rest.left.pieces)
                         next_share(&ahead, &rest, k);
                     if (!near && next < r1) /* a row of the next strip beside each panel */
                         next_lines(&ahead, left_row(be, layer, left, next, k0), (int64_t)be->item);
                     kern->tile_rows(m, (int)fbp_min(nr, whole - j), k, scratch,
-                                    f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb,
-                                    at(z, r * out + j, be), out, at(b, j, be), k0 > 0, near ? NULL : &ahead);
+                                    f.panels ? panel_of(be, &f, j, k0) : at(W, k0 * out + j, be), ldb, c, out,
+                                    &then, near ? NULL : &ahead);
                 }
                 if (tail && c1 == whole)
                     kern->tail_forward(m, tail, k, scratch, at(tails, k0 * 4, be), tail_group(be, layer),
@@ -190,7 +195,7 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
     int near = is_near(be, layer, r1 - r0);
     factor f = factor_of(be, layer->packed_T, out, in, BLOCKED, fbp_ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
-    int64_t row_bytes = nr * (int64_t)be->item;
+    int64_t panel_row = nr * (int64_t)be->item, z_row = in * (int64_t)be->item; /* bytes */
     for (int64_t c0 = 0; c0 < in; c0 += f.columns) {
         int64_t c1 = fbp_min(c0 + f.columns, in);
         for (int64_t k0 = 0; k0 < out; k0 += f.k) {
@@ -207,21 +212,24 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
                 for (int64_t j = c0, next = k0; j < c1; j += nr, next += nr) {
                     void *c = at(dz_in, j * n + r * nr, be); /* whole panels: padding too, with anything */
                     const char *z = at(z_in, r * in + j, be);
+                    int derived = last && act_in != FBP_ACT_identity;
+                    int gated = derived && act_in == FBP_ACT_relu && j + nr <= in;
+                    fbp_epilogue then = {.accumulate = k0 > 0, .gate = gated ? z : NULL, .ldg = in};
                     fbp_ahead ahead;
-                    if (!near)
+                    if (!near) {
                         ahead = next_block(be, &f, j + next_j, next_k, s, left);
+                        beside(&ahead, 0, c, panel_row);
+                        if (derived)
+                            beside(&ahead, 1, z, z_row);
+                    }
                     if (!near && !ahead.block_step && rest.left.pieces)
                         next_share(&ahead, &rest, k);
                     if (!near && next < k0 + k && r + strip < r1) /* a panel of the next strip beside each */
                         next_lines(&ahead, at(dz, next * n + (r + strip) * nr, be),
-                                   fbp_min(fbp_ceil_div(m * row_bytes, k), FBP_ALIGN));
-                    if (!near && last && act_in != FBP_ACT_identity) {
-                        ahead.beside = z;
-                        ahead.beside_step = in * (int64_t)be->item;
-                    }
-                    kern->tile_rows(m, nr, k, left, panel_of(be, &f, j, k0), nr, c, nr, NULL, k0 > 0,
+                                   fbp_min(fbp_ceil_div(m * panel_row, k), FBP_ALIGN));
+                    kern->tile_rows(m, nr, k, left, panel_of(be, &f, j, k0), nr, c, nr, &then,
                                     near ? NULL : &ahead);
-                    if (last && act_in != FBP_ACT_identity)
+                    if (derived && !gated)
                         kern->derive[act_in](c, nr, z, in, m, (int)fbp_min(nr, in - j));
                 }
             }
@@ -249,6 +257,17 @@ static void fill_strips(const fbp_backend *be, void *strips, const fbp_left *lef
     }
 }
 
+/* Beside a tile of dW, rows i.. and columns j..: where its weights are packed, about as many lines in either */
+static void beside_packed(const fbp_backend *be, fbp_ahead *ahead, const factor *W, const factor *W_T,
+                          int64_t i, int64_t j) {
+    int64_t nr = be->kernels->nr, row_bytes = nr * (int64_t)be->item;
+    if (W->panels)
+        beside(ahead, 0, at(panel_of(be, W, j, i / W->k * W->k), i % W->k * nr, be), row_bytes);
+    if (W_T->panels)
+        beside(ahead, 1, at(panel_of(be, W_T, i & -nr, j / W_T->k * W_T->k), (j % W_T->k + i % nr) * nr, be),
+               row_bytes);
+}
+
 static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW, const void *dz,
                         const fbp_left *left, int i0, int i1, int64_t n, int accumulate, void *scratch,
                         const fbp_after *after, fbp_coming *coming) {
@@ -263,13 +282,17 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     int in_place = near && left->act == FBP_ACT_identity && !left->rows;
     int tail = in_place ? 0 : tail_of(be, layer), whole = out - tail;
     factor f = factor_of(be, dz, n, whole, WHOLE, fbp_ceil_div(i1 - i0, strip));
-    int64_t lda = in_place ? in : kern->aw;
+    int64_t lda = in_place ? in : kern->aw, row_bytes = out * (int64_t)be->item;
     shares rest = shares_of(be, after, &f);
     int again = strips_again(be, layer, f.k);
     int many = again || (left->rows && has_long_rows(be, layer));
     int64_t together = many ? STRIPS : near ? 1 : STRIPS_ONCE, group = together * strip;
     /* rows of z beyond the L2 cache are prefetched strip by strip; nearer ones are better left alone */
     int beyond = !again && !left->rows && n * in * (int64_t)be->item > BEYOND_BYTES;
+    /* The packed copies of these weights are written next; they are in the caches of other cores until asked for. */
+    factor f_W = factor_of(be, layer->packed, in, whole, BLOCKED, 1);
+    factor f_W_T = factor_of(be, layer->packed_T, out, in, BLOCKED, 1);
+    int packs_soon = (int64_t)(i1 - i0) * row_bytes <= BLOCK_BYTES;
     if (again)
         f.strips = together;
     for (int64_t k0 = 0; k0 < n; k0 += f.k) {
@@ -288,9 +311,15 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                     const void *a =
                         in_place ? at(left->z, k0 * in + i, be) : at(scratch, s * k * kern->aw, be);
                     for (int64_t j = c0; j < c1; j += nr) {
+                        void *c = at(dW, (i - i0) * out + j, be);
                         fbp_ahead ahead;
-                        if (!near)
+                        if (!near) {
                             ahead = next_block(be, &f, j + next_j, next_k, again ? s : turn, a);
+                            if (packs_soon && k0 + k == n)
+                                beside_packed(be, &ahead, &f_W, &f_W_T, i, j);
+                            else
+                                beside(&ahead, 0, c, row_bytes);
+                        }
                         if (beyond && j == c0 && i + strip < i1) /* the next strip: the ends of its rows */
                             next_lines(&ahead, at(left->z, k0 * in + i + strip + kern->aw - 1, be),
                                        in * (int64_t)be->item);
@@ -299,8 +328,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                         else if (!near && !ahead.block_step && coming && coming->at < coming->end)
                             next_row(&ahead, layer, coming, k);
                         kern->tile_strip(m, (int)fbp_min(nr, whole - j), k, a, lda, panel_of(be, &f, j, k0),
-                                         nr, at(dW, (i - i0) * out + j, be), out, accumulate || k0 > 0,
-                                         near ? NULL : &ahead);
+                                         nr, c, out, accumulate || k0 > 0, near ? NULL : &ahead);
                     }
                     if (tail && c1 == whole) {
                         int64_t j = whole & -nr; /* the panel that they are in */

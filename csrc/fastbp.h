@@ -134,14 +134,22 @@ static inline const char *fbp_row_at(const fbp_rows *r, int64_t i) { /* of a den
 #define FBP_K_BLOCK 256
 #define FBP_ROW(k, nr) ((k) <= (nr) ? (nr) : FBP_K_BLOCK)
 
-/* What a tile of a product prefetches into the L2 cache for the tiles that follow, a line of either for each k:
- * `block`, a share of the next block of the right factor; `line`, something of the left factor. And what the
- * result of this tile will meet: `beside`, as many numbers of a matrix as it has itself. */
+/* What a tile of a product prefetches. For the tiles that follow, into the L2 cache, a line of either for each k:
+ * `block`, a share of the next block of the right factor; `line`, something of the left factor. For itself, to be
+ * written: `beside`, of each as many numbers as the tile has, where its sums go and what they meet on the way. */
 typedef struct {
-    const char *block, *line, *beside;
+    const char *block, *line, *beside[2];
     int64_t block_step, line_step; /* bytes from one k to the next */
-    int64_t beside_step;           /* from row to row */
+    int64_t beside_step[2];        /* from row to row */
 } fbp_ahead;
+
+/* What becomes of the sums of a tile: they are added to what is there, or to the bias if there is one; then those
+ * whose number in `gate`, rows ldg apart, is not positive become zero (the derivative of ReLU). */
+typedef struct {
+    int accumulate;
+    const void *bias, *gate;
+    int64_t ldg;
+} fbp_epilogue;
 
 /* What the next product reads first: so many pieces of memory, `bytes` each and `stride` bytes apart. Half of it
  * was written by other threads, so it is prefetched while the product before goes on. */
@@ -186,7 +194,7 @@ typedef struct {
     /* What dense_packed.c is made of; see packed_template.h for panels, rows and strips. */
     int mr, nr, aw; /* rows of a tile at most, columns of a panel, columns of a strip */
     void (*tile_rows)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
-                      int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead);
+                      int64_t ldc, const fbp_epilogue *then, const fbp_ahead *ahead);
     void (*tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb,
                        void *c, int64_t ldc, int accumulate, const fbp_ahead *ahead);
     void (*fill_rows[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int m, int cols);

@@ -27,8 +27,8 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 
 #define EACH(r, m) FBP_UNROLL for (int r = 0; r < (m); r++)
 /* The same with `row` moving along: without the barrier all addresses are computed beforehand and spilled. */
-#define EACH_ROW(r, m) \
-    FBP_UNROLL for (int r = 0; r < (m); r++, row += ldc, ({ __asm__("" : "+r"(row)); }))
+#define EACH_ROW(r, m, row, ld) \
+    FBP_UNROLL for (int r = 0; r < (m); r++, row += (ld), ({ __asm__("" : "+r"(row)); }))
 
 /* One k. Without the barrier GCC lets sums change their registers from one k to the next, by moves. */
 #define MULTIPLY_ADD                                                                    \
@@ -48,25 +48,32 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
     block += ahead->block_step;         \
     line += ahead->line_step;
 
-/* c(m,nv vectors) = a b over k, + bias or + c. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
+/* d where z > 0 or z is NaN, zero elsewhere */
+static inline FN(vec) FN(gated)(FN(vec) d, FN(vec) z) {
+    typedef FN(bits) mask __attribute__((vector_size(VBYTES)));
+    FN(vec) zero = {0};
+    return (FN(vec))((mask)d & ~(mask)(z <= zero));
+}
+
+/* c(m,nv vectors) = a b over k, and then what the epilogue says. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
  * are constants at each call. In the long loop nothing but k decides the branches: an inner one whose end is guessed
  * wrong would cost 20 cycles. */
-static inline
-    __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int64_t rs, int64_t ks,
-                                                 int64_t k, const REAL *a, const REAL *b, int64_t ldb,
-                                                 REAL *c, int64_t ldc, const REAL *bias, int accumulate,
-                                                 const fbp_ahead *ahead) {
+static inline __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int64_t rs,
+                                                           int64_t ks, int64_t k, const REAL *a,
+                                                           const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
+                                                           const fbp_epilogue *then, const fbp_ahead *ahead) {
     FN(vec) acc[MR][2] = {{{0}}};
     REAL *row = c;
     if (ahead) {
         const char *block = ahead->block, *line = ahead->line;
-        /* c line by line: all at once would hold up what each k needs from the L2 cache */
+        /* line by line: all at once would hold up what each k needs from the L2 cache */
         for (int v = 0; v < nv; v++) {
-            const char *beside = ahead->beside + v * VBYTES;
-            row = c + v * LANES;
-            for (int r = 0; r < m && k >= 2; r++, row += ldc, beside += ahead->beside_step, k -= 2) {
-                __builtin_prefetch(row, 1);
-                __builtin_prefetch(beside);
+            const char *one = ahead->beside[0] + v * VBYTES, *other = ahead->beside[1] + v * VBYTES;
+            for (int r = 0; r < m && k >= 2; r++, k -= 2) {
+                __builtin_prefetch(one, 1);
+                __builtin_prefetch(other, 1);
+                one += ahead->beside_step[0];
+                other += ahead->beside_step[1];
                 EACH(u, 2) {
                     LOOK_AHEAD
                     MULTIPLY_ADD
@@ -80,8 +87,8 @@ static inline
             }
         }
     } else {
-        if (accumulate)
-            EACH_ROW(r, m)
+        if (then->accumulate)
+            EACH_ROW(r, m, row, ldc)
                 EACH(v, nv) __builtin_prefetch(row + v * LANES, 1);
         for (; k >= 2; k -= 2) {
             EACH(u, 2) {
@@ -93,18 +100,23 @@ static inline
         MULTIPLY_ADD
     }
     row = c;
-    if (accumulate) {
-        EACH_ROW(r, m)
-            EACH(v, nv) AT(row, v * LANES) += acc[r][v];
-    } else if (bias) {
+    if (then->accumulate) {
+        EACH_ROW(r, m, row, ldc)
+            EACH(v, nv) acc[r][v] += AT(row, v * LANES);
+    } else if (then->bias) {
         FN(vec) add[2];
-        EACH(v, nv) add[v] = AT((REAL *)bias, v * LANES);
-        EACH_ROW(r, m)
-            EACH(v, nv) AT(row, v * LANES) = acc[r][v] + add[v];
-    } else {
-        EACH_ROW(r, m)
-            EACH(v, nv) AT(row, v * LANES) = acc[r][v];
+        EACH(v, nv) add[v] = AT((REAL *)then->bias, v * LANES);
+        EACH(r, m)
+            EACH(v, nv) acc[r][v] += add[v];
     }
+    if (then->gate) {
+        REAL *z = (REAL *)then->gate;
+        EACH_ROW(r, m, z, then->ldg)
+            EACH(v, nv) acc[r][v] = FN(gated)(acc[r][v], AT(z, v * LANES));
+    }
+    row = c;
+    EACH_ROW(r, m, row, ldc)
+        EACH(v, nv) AT(row, v * LANES) = acc[r][v];
 }
 
 /* cols <= NR numbers as a panel's row padded with zeros */
@@ -126,17 +138,17 @@ static inline void FN(load_row)(REAL *row, const REAL *from, int cols) {
     TILE(long_rows, M, 2, FBP_K_BLOCK, 1) TILE(strip, M, 1, 1, lda) TILE(strip, M, 2, 1, lda)
 #define TILE(name, M, V, RS, KS)                                                                            \
     static void FN(name##_##M##_##V)(int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,     \
-                                     REAL *c, int64_t ldc, const REAL *bias, int accumulate,                \
+                                     REAL *c, int64_t ldc, const fbp_epilogue *then,                        \
                                      const fbp_ahead *ahead) {                                              \
         (void)lda;                                                                                          \
-        FN(tile)(M, V, RS, KS, k, a, b, ldb, c, ldc, bias, accumulate, ahead);                              \
+        FN(tile)(M, V, RS, KS, k, a, b, ldb, c, ldc, then, ahead);                                          \
     }
 FOR_ROWS(TILES)
 #undef TILE
 #undef TILES
 
 typedef void FN(tile_function)(int64_t k, const REAL *a, int64_t lda, const REAL *b, int64_t ldb, REAL *c,
-                               int64_t ldc, const REAL *bias, int accumulate, const fbp_ahead *ahead);
+                               int64_t ldc, const fbp_epilogue *then, const fbp_ahead *ahead);
 #define PAIR_SHORT(M) {FN(short_rows_##M##_1), FN(short_rows_##M##_2)},
 #define PAIR_LONG(M) {FN(long_rows_##M##_1), FN(long_rows_##M##_2)},
 #define PAIR_STRIP(M) {FN(strip_##M##_1), FN(strip_##M##_2)},
@@ -149,41 +161,43 @@ static FN(tile_function) *const FN(strip_tiles)[MR][2] = {FOR_ROWS(PAIR_STRIP)};
 
 /* Any m <= MR and cols <= NR. A partial panel is computed in a whole one on the stack. */
 static void FN(any_tile)(FN(tile_function) *const tiles[MR][2], int m, int cols, int64_t k, const void *a,
-                         int64_t lda, const void *b, int64_t ldb, REAL *c, int64_t ldc, const REAL *bias,
-                         int accumulate, const fbp_ahead *ahead) {
+                         int64_t lda, const void *b, int64_t ldb, REAL *c, int64_t ldc,
+                         const fbp_epilogue *then, const fbp_ahead *ahead) {
     REAL whole[MR * NR] __attribute__((aligned(64))), padded[NR] __attribute__((aligned(64)));
     const int nv = cols <= LANES ? 1 : 2;
     FN(tile_function) *tile = tiles[m - 1][nv - 1];
     if (cols == nv * LANES) {
-        tile(k, a, lda, b, ldb, c, ldc, bias, accumulate, ahead);
+        tile(k, a, lda, b, ldb, c, ldc, then, ahead);
         return;
     }
+    fbp_epilogue here = *then; /* of a partial panel there is no gate */
     /* vector by vector: the mask of a part is made once */
-    if (accumulate) {
+    if (then->accumulate) {
         for (int v = 0; v < nv; v++)
             for (int r = 0; r < m; r++)
                 AT(whole, r * NR + v * LANES) = FN(load_part)(c + r * ldc + v * LANES, cols - v * LANES);
-    } else if (bias) {
-        FN(load_row)(padded, bias, cols);
-        bias = padded;
+    } else if (then->bias) {
+        FN(load_row)(padded, then->bias, cols);
+        here.bias = padded;
     }
-    tile(k, a, lda, b, ldb, whole, NR, bias, accumulate, ahead);
+    tile(k, a, lda, b, ldb, whole, NR, &here, ahead);
     for (int v = 0; v < nv; v++)
         for (int r = 0; r < m; r++)
             FN(store_part)(c + r * ldc + v * LANES, AT(whole, r * NR + v * LANES), cols - v * LANES);
 }
 
-/* c(m,cols) = a b, + bias or + c: a in rows of k */
+/* c(m,cols) = a b and what then becomes of it: a in rows of k; a gate only where the panel is whole */
 static void FN(tile_rows)(int m, int cols, int64_t k, const void *a, const void *b, int64_t ldb, void *c,
-                          int64_t ldc, const void *bias, int accumulate, const fbp_ahead *ahead) {
-    FN(any_tile)(k <= NR ? FN(short_row_tiles) : FN(long_row_tiles), m, cols, k, a, 0, b, ldb, c, ldc, bias,
-                 accumulate, ahead);
+                          int64_t ldc, const fbp_epilogue *then, const fbp_ahead *ahead) {
+    FN(any_tile)(k <= NR ? FN(short_row_tiles) : FN(long_row_tiles), m, cols, k, a, 0, b, ldb, c, ldc, then,
+                 ahead);
 }
 
 /* c(m,cols) = a^T b, or + c: rows of a lda apart */
 static void FN(tile_strip)(int m, int cols, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb,
                            void *c, int64_t ldc, int accumulate, const fbp_ahead *ahead) {
-    FN(any_tile)(FN(strip_tiles), m, cols, k, a, lda, b, ldb, c, ldc, NULL, accumulate, ahead);
+    fbp_epilogue then = {.accumulate = accumulate};
+    FN(any_tile)(FN(strip_tiles), m, cols, k, a, lda, b, ldb, c, ldc, &then, ahead);
 }
 
 /* fill_rows:  rows(m,ROW(cols)) = f(z(m,cols; rows ldz apart)), padded up to a multiple of NR.

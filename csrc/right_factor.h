@@ -65,7 +65,7 @@ static void *panel_of(const fbp_backend *be, const factor *f, int64_t j, int64_t
 /* Beside strip s: its share of panel j of the next block, that of row k0; or what is at hand, if none follows. */
 static fbp_ahead next_block(const fbp_backend *be, const factor *f, int64_t j, int64_t k0, int64_t s,
                             const void *at_hand) {
-    fbp_ahead ahead = {.block = at_hand, .line = at_hand, .beside = at_hand};
+    fbp_ahead ahead = {.block = at_hand, .line = at_hand, .beside = {at_hand, at_hand}};
     if (f->panels && j < f->cols && k0 < f->rows) {
         ahead.block_step = fbp_ceil_div(be->kernels->nr * (int64_t)be->item, f->strips);
         ahead.block = (const char *)panel_of(be, f, j, k0) + s * f->k * ahead.block_step;
@@ -76,6 +76,11 @@ static fbp_ahead next_block(const fbp_backend *be, const factor *f, int64_t j, i
 static void next_lines(fbp_ahead *ahead, const void *line, int64_t step) {
     ahead->line = line;
     ahead->line_step = step;
+}
+
+static void beside(fbp_ahead *ahead, int which, const void *lines, int64_t step) {
+    ahead->beside[which] = lines;
+    ahead->beside_step[which] = step;
 }
 
 /* No block follows: what comes after the product, in equal shares for its tiles. */
