@@ -55,9 +55,9 @@ static inline FN(vec) FN(gated)(FN(vec) d, FN(vec) z) {
     return (FN(vec))((mask)d & ~(mask)(z <= zero));
 }
 
-/* c(m,nv vectors) = a b over k, and then what the epilogue says. Numbers of a are rs apart from row to row and ks along k; m, nv and rs
- * are constants at each call. In the long loop nothing but k decides the branches: an inner one whose end is guessed
- * wrong would cost 20 cycles. */
+/* c(m,nv vectors) = a b over k, and then what the epilogue says. Numbers of a are rs apart from row to row and ks
+ * along k; m, nv and rs are constants at each call. In the long loop nothing but k decides the branches: an inner
+ * one whose end is guessed wrong would cost 20 cycles. */
 static inline __attribute__((always_inline)) void FN(tile)(const int m, const int nv, const int64_t rs,
                                                            int64_t ks, int64_t k, const REAL *a,
                                                            const REAL *b, int64_t ldb, REAL *c, int64_t ldc,
