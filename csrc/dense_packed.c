@@ -84,12 +84,18 @@ static size_t scratch_size(const fbp_backend *be, const fbp_layer *layer, int64_
     return rows > strips ? rows : strips;
 }
 
+static factor factor_of_W(const fbp_backend *be, const fbp_layer *layer, int64_t strips) {
+    return factor_of(be, layer->packed, layer->in, layer->out - tail_of(be, layer), BLOCKED, strips);
+}
+static factor factor_of_W_T(const fbp_backend *be, const fbp_layer *layer, int64_t strips) {
+    return factor_of(be, layer->packed_T, layer->out, layer->in, BLOCKED, strips);
+}
+
 /* Rows i0..i1 of W go into those blocks of rows that they are in, and its columns into all blocks of W^T. */
 static void pack(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1) {
     const fbp_kernels *kern = be->kernels;
     int in = layer->in, out = layer->out, tail = tail_of(be, layer), whole = out - tail;
-    factor f = factor_of(be, layer->packed, in, whole, BLOCKED, 1);
-    factor f_T = factor_of(be, layer->packed_T, out, in, BLOCKED, 1);
+    factor f = factor_of_W(be, layer, 1), f_T = factor_of_W_T(be, layer, 1);
     for (int64_t k0 = i0 / f.k * f.k; f.panels && k0 < i1; k0 += f.k)
         kern->pack_panels(panel_of(be, &f, 0, k0), at(W, k0 * out, be), out, rows_of(&f, k0), whole,
                           fbp_max(i0 - k0, 0), fbp_min(i1 - k0, f.k));
@@ -139,7 +145,7 @@ static void forward(const fbp_backend *be, const fbp_layer *layer, const void *W
     int64_t row_bytes = out * (int64_t)be->item;
     int near = is_near(be, layer, r1 - r0), tail = tail_of(be, layer), whole = out - tail;
     const void *tails = tail ? at(layer->packed, before_tail(be, layer), be) : NULL;
-    factor f = factor_of(be, layer->packed, in, whole, BLOCKED, fbp_ceil_div(r1 - r0, strip));
+    factor f = factor_of_W(be, layer, fbp_ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
     int64_t c0 = 0, c1;
     do {
@@ -193,7 +199,7 @@ static void input_grad(const fbp_backend *be, const fbp_layer *layer, const void
     }
     int64_t strip = block_of(r1 - r0, kern->mr, 1);
     int near = is_near(be, layer, r1 - r0);
-    factor f = factor_of(be, layer->packed_T, out, in, BLOCKED, fbp_ceil_div(r1 - r0, strip));
+    factor f = factor_of_W_T(be, layer, fbp_ceil_div(r1 - r0, strip));
     shares rest = shares_of(be, after, &f);
     int64_t panel_row = nr * (int64_t)be->item, z_row = in * (int64_t)be->item; /* bytes */
     for (int64_t c0 = 0; c0 < in; c0 += f.columns) {
@@ -290,8 +296,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     /* rows of z beyond the L2 cache are prefetched strip by strip; nearer ones are better left alone */
     int beyond = !again && !left->rows && n * in * (int64_t)be->item > BEYOND_BYTES;
     /* The packed copies of these weights are written next; they are in the caches of other cores until asked for. */
-    factor f_W = factor_of(be, layer->packed, in, whole, BLOCKED, 1);
-    factor f_W_T = factor_of(be, layer->packed_T, out, in, BLOCKED, 1);
+    factor W = factor_of_W(be, layer, 1), W_T = factor_of_W_T(be, layer, 1);
     int packs_soon = (int64_t)(i1 - i0) * row_bytes <= BLOCK_BYTES;
     if (again)
         f.strips = together;
@@ -316,7 +321,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
                         if (!near) {
                             ahead = next_block(be, &f, j + next_j, next_k, again ? s : turn, a);
                             if (packs_soon && k0 + k == n)
-                                beside_packed(be, &ahead, &f_W, &f_W_T, i, j);
+                                beside_packed(be, &ahead, &W, &W_T, i, j);
                             else
                                 beside(&ahead, 0, c, row_bytes);
                         }
