@@ -296,8 +296,12 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     /* rows of z beyond the L2 cache are prefetched strip by strip; nearer ones are better left alone */
     int beyond = !again && !left->rows && n * in * (int64_t)be->item > BEYOND_BYTES;
     /* The packed copies of these weights are written next; they are in the caches of other cores until asked for. */
-    factor W = factor_of_W(be, layer, 1), W_T = factor_of_W_T(be, layer, 1);
-    int packs_soon = (int64_t)(i1 - i0) * row_bytes <= BLOCK_BYTES;
+    int packs_soon = !near && (int64_t)(i1 - i0) * row_bytes <= BLOCK_BYTES;
+    factor W, W_T;
+    if (packs_soon) {
+        W = factor_of_W(be, layer, 1);
+        W_T = factor_of_W_T(be, layer, 1);
+    }
     if (again)
         f.strips = together;
     for (int64_t k0 = 0; k0 < n; k0 += f.k) {
