@@ -297,7 +297,7 @@ static void weight_grad(const fbp_backend *be, const fbp_layer *layer, void *dW,
     int beyond = !again && !left->rows && n * in * (int64_t)be->item > BEYOND_BYTES;
     /* The packed copies of these weights are written next; they are in the caches of other cores until asked for. */
     int packs_soon = !near && (int64_t)(i1 - i0) * row_bytes <= BLOCK_BYTES;
-    factor W, W_T;
+    factor W = {0}, W_T = {0};
     if (packs_soon) {
         W = factor_of_W(be, layer, 1);
         W_T = factor_of_W_T(be, layer, 1);
