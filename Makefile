@@ -1,10 +1,12 @@
 # `make` lists the targets. Each sets up what it needs: a virtual environment in .venv, the tools, the build.
-# PYTHON chooses the interpreter of a new .venv, ARGS goes to the program that a target runs.
+# PYTHON chooses the interpreter of a new .venv, ARGS goes to the program that a target runs, REV is
+# the revision that `make ab` compares with.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+REV ?= HEAD
 CC ?= cc
 
 CORE := $(wildcard csrc/*.c)
@@ -18,7 +20,7 @@ install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test isa docs lint format bench bench-peers compare sanitize wheel clean
+.PHONY: help build demo test isa docs lint format bench bench-peers compare ab sanitize wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -125,6 +127,10 @@ bench-peers: $(VENV)/.bench ## install the libraries that `make compare` sets be
 
 compare: $(BUILT) $(VENV)/.bench ## measure fastbp beside the peers that are installed
 	@$(PY) bench/compare.py $(ARGS)
+
+# The revision is built in build/ab/ once.
+ab: $(BUILT) $(VENV)/.bench ## time the revision REV and the working tree in turns
+	@$(PY) bench/ab.py "$(REV)" $(ARGS)
 
 # ---- distribution ------------------------------------------------------------------------------------
 
