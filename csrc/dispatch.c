@@ -38,11 +38,9 @@ static int disabled(const char *level) {
 static int candidates(fbp_dtype dtype, const fbp_kernels *tables[4]) {
     int n = 0;
 #ifdef FBP_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && !disabled("avx512"))
+    if (fbp_cpu_has_avx512() && !disabled("avx512"))
         tables[n++] = dtype == FBP_F32 ? &fbp_kernels_f32_avx512 : &fbp_kernels_f64_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !disabled("avx2"))
+    if (fbp_cpu_has_avx2() && !disabled("avx2"))
         tables[n++] = dtype == FBP_F32 ? &fbp_kernels_f32_avx2 : &fbp_kernels_f64_avx2;
 #endif
     tables[n++] = dtype == FBP_F32 ? &fbp_kernels_f32_baseline : &fbp_kernels_f64_baseline;

@@ -35,6 +35,8 @@
 #if defined(__x86_64__)
 #define FBP_X86 1
 #endif
+int fbp_cpu_has_avx2(void);   /* and FMA */
+int fbp_cpu_has_avx512(void); /* F, BW, DQ, VL, and AVX2 and FMA */
 
 #define FBP_JOIN3_(a, b, c) a##_##b##_##c
 #define FBP_JOIN3(a, b, c) FBP_JOIN3_(a, b, c)
