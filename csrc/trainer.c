@@ -71,7 +71,7 @@ static void *take_bytes(fbp_arena *arena, const char *name, int l, int64_t rows,
     return bytes ? fbp_arena_take(arena, name, l, rows, (int64_t)bytes, 1) : NULL;
 }
 
-static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {
+static void lay_out(fbp_trainer *tr, int64_t pass, int n_threads) {
     fbp_arena *arena = &tr->arena, *store = &tr->store;
     fbp_net *net = &tr->net;
     fbp_tape *tape = &tr->tape;
@@ -142,7 +142,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
 
 static int fits(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {
     tr->arena.overflow = tr->store.overflow = 0;
-    lay_out(tr, config, pass, n_threads);
+    lay_out(tr, pass, n_threads);
     return !config->max_memory || (!tr->arena.overflow && tr->arena.cursor <= config->max_memory);
 }
 
@@ -201,7 +201,7 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
         tr->arena.rows = rows;
         tr->arena.max_rows = max_rows;
         tr->arena.overflow = tr->store.overflow = 0;
-        lay_out(tr, config, pass ? pass : 1, n_threads);
+        lay_out(tr, pass ? pass : 1, n_threads);
         if (tr->arena.overflow || tr->store.overflow)
             status = FBP_EOVERFLOW;
         else if (pass == 0)
@@ -212,7 +212,7 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
         if (status == FBP_OK)
             status = fbp_arena_alloc(&tr->store, tr->store.cursor);
         if (status == FBP_OK) {
-            lay_out(tr, config, tr->pass, tr->n_threads);
+            lay_out(tr, tr->pass, tr->n_threads);
             status = fbp_pool_new(&tr->pool, tr->n_threads);
         }
     }
