@@ -1,16 +1,25 @@
 # `make` lists the targets. Each sets up what it needs: a virtual environment in .venv, the tools, the build.
-# PYTHON chooses the interpreter of a new .venv, ARGS goes to the program that a target runs, REV is
-# the revision that `make ab` compares with.
+# PYTHON chooses the interpreter of a new .venv, CC the C compiler (else it is that of Python; words may follow:
+# CC="python -m ziglang cc"), ARGS goes to the program that a target runs, REV is the revision that `make ab`
+# compares with.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 REV ?= HEAD
-CC ?= cc
 
-CORE := $(wildcard csrc/*.c)
-CORE_HEADERS := $(wildcard csrc/*.h)
+# What the core is compiled by, and with: see there. Objects of two compilers lie in two folders.
+COMPILE := csrc/compile_flags.py
+ifeq ($(origin CC),default)
+CC := $(shell $(PYTHON) $(COMPILE) compiler)
+endif
+export CC
+empty :=
+OBJECTS := build/$(subst $(empty) $(empty),_,$(subst /,_,$(CC)))
+
+CORE := $(sort $(wildcard csrc/*.c csrc/*/*.c))
+CORE_HEADERS := $(sort $(wildcard csrc/*.h csrc/*/*.h))
 BUILT := $(VENV)/.built
 MAX_WHEEL_BYTES := 1000000
 
@@ -20,7 +29,8 @@ install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test isa docs lint format bench bench-peers compare ab sanitize wheel clean
+.PHONY: help build demo test test-c test-clang isa docs lint format bench bench-peers compare ab sanitize wheel clean \
+	FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -41,8 +51,14 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml
 	$(call install_listed,$(call extra,test))
 	@touch $@
 
-$(BUILT): $(VENV)/.installed setup.py $(CORE) $(CORE_HEADERS) $(wildcard src/fastbp/*.pyx src/fastbp/*.pxd)
-	$(PY) setup.py --quiet build_ext --inplace $(if $(filter setup.py $(VENV)/.installed,$?),--force)
+# The compiler and its version; the file is newer than what another one built.
+build/compiler $(OBJECTS)/compiler: FORCE
+	@mkdir -p $(@D)
+	@{ echo '$(CC)'; $(CC) --version; } > $@.now
+	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
+
+$(BUILT): build/compiler $(VENV)/.installed setup.py $(COMPILE) $(CORE) $(CORE_HEADERS) $(wildcard src/fastbp/*.pyx src/fastbp/*.pxd)
+	$(PY) setup.py --quiet build_ext --inplace $(if $(filter build/compiler setup.py $(COMPILE) $(VENV)/.installed,$?),--force)
 	@test -e $@ || $(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
@@ -86,32 +102,51 @@ format: $(VENV)/.lint ## bring the code into the style that lint checks
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/clang-format -i $(CORE) $(CORE_HEADERS) $(C_TESTS)
 
-# ---- the core alone, under sanitizers ----------------------------------------------------------------
+# ---- the core alone, without Python ------------------------------------------------------------------
 
 C_TESTS := $(wildcard tests/c/*.c tests/c/*.h)
 C_PROGRAMS := $(patsubst tests/c/%.c,%,$(wildcard tests/c/test_*.c))
-C_FLAGS := -std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -fno-omit-frame-pointer -DFBP_DEBUG \
-	-fno-math-errno -fno-trapping-math -ffp-contract=fast -pthread -Icsrc -Itests/c
-SANITIZE_address := -fsanitize=address,undefined -fno-sanitize-recover=all
-SANITIZE_thread := -fsanitize=thread
+# Visible, because the runtime of a sanitizer asks the program for its options.
+C_DEBUG := -O1 -g -fvisibility=default -Wno-error -fno-omit-frame-pointer -DFBP_DEBUG
+C_KIND_shipped :=
+C_KIND_address := $(C_DEBUG) -fsanitize=address,undefined -fno-sanitize-recover=all
+C_KIND_thread := $(C_DEBUG) -fsanitize=thread
 
-# $(1): a kind of sanitizer. Objects and programs live in build/sanitize/$(1).
-define sanitized
-build/sanitize/$(1)/%.o: csrc/%.c $$(CORE_HEADERS) Makefile
+$(OBJECTS)/flags: $(OBJECTS)/compiler $(COMPILE)
+	@{ $(PYTHON) $(COMPILE) flags; $(PYTHON) $(COMPILE) warnings; echo -Icsrc -Itests/c; } > $@
+
+# $(1): a kind of objects and programs, which live in the folder $(1)
+define c_kind
+$(OBJECTS)/$(1)/%.o: csrc/%.c $(OBJECTS)/flags $$(CORE_HEADERS) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(C_FLAGS) $$(SANITIZE_$(1)) -c $$< -o $$@
+	$$(CC) @$(OBJECTS)/flags $$(C_KIND_$(1)) -c $$< -o $$@
 
-build/sanitize/$(1)/test_%: tests/c/test_%.c $$(CORE:csrc/%.c=build/sanitize/$(1)/%.o) $$(wildcard tests/c/*.h)
-	$$(CC) $$(C_FLAGS) $$(SANITIZE_$(1)) $$(filter %.c %.o,$$^) -o $$@ -lm
+$(OBJECTS)/$(1)/test_%: tests/c/test_%.c $$(CORE:csrc/%.c=$(OBJECTS)/$(1)/%.o) $$(wildcard tests/c/*.h)
+	$$(CC) @$(OBJECTS)/flags $$(C_KIND_$(1)) $$(filter %.c %.o,$$^) -o $$@ -lm
 endef
-$(foreach kind,address thread,$(eval $(call sanitized,$(kind))))
+$(foreach kind,shipped address thread,$(eval $(call c_kind,$(kind))))
 .SECONDARY:
 
-SANITIZED := $(C_PROGRAMS:%=build/sanitize/address/%) \
-	$(patsubst %,build/sanitize/thread/%,$(filter test_pool,$(C_PROGRAMS)))
+SHIPPED := $(C_PROGRAMS:%=$(OBJECTS)/shipped/%)
+SANITIZED := $(C_PROGRAMS:%=$(OBJECTS)/address/%) \
+	$(patsubst %,$(OBJECTS)/thread/%,$(filter test_pool,$(C_PROGRAMS)))
+run_each = @set -e; for program in $(1); do echo "$$program"; $$program; done
+
+test-c: $(SHIPPED) ## build the core and tests/c without a warning, and run them
+	$(call run_each,$(SHIPPED))
 
 sanitize: $(SANITIZED) ## build and run tests/c with the address, undefined and thread sanitizers
-	@set -e; for program in $(SANITIZED); do echo "$$program"; $$program; done
+	$(call run_each,$(SANITIZED))
+
+$(VENV)/.clang: $(VENV)/.made pyproject.toml
+	$(call install_listed,$(call extra,clang))
+	@touch $@
+
+# Two at a time: most of it is the kernels, which are two files.
+test-clang: ## the same with clang; where there is none, with that of ziglang from PyPI
+	@if command -v clang; then clang=clang; \
+	else $(MAKE) --no-print-directory $(VENV)/.clang; clang="$(PY) -m ziglang cc"; fi; \
+	$(MAKE) --no-print-directory -j2 test-c CC="$$clang"
 
 # ---- measurements ------------------------------------------------------------------------------------
 

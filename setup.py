@@ -2,21 +2,22 @@
 
 import os
 import platform
+import sys
 from glob import glob
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-SOURCES = sorted(glob("csrc/*.c"))
-HEADERS = sorted(glob("csrc/*.h"))
+sys.path.insert(0, str(Path(__file__).parent / "csrc"))  # a build backend does not add it
+from compile_flags import compiler, core_flags  # noqa: E402
 
-# No instruction set beyond the platform's baseline: higher levels are chosen at run time.
-FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast".split()
-FLAGS += ["-fvisibility=hidden", "-pthread", "-g0"]
-FLAGS += ["-falign-loops=64", "-fno-wrapv"]  # 2% of a small net's step; Python builds with -fwrapv
-if os.environ.get("FASTBP_DEBUG"):
-    FLAGS += ["-O1", "-g", "-UNDEBUG", "-DFBP_DEBUG"]
+SOURCES = sorted(glob("csrc/**/*.c", recursive=True))
+HEADERS = sorted(glob("csrc/**/*.h", recursive=True))
+
+DEBUG = ["-O1", "-g", "-UNDEBUG", "-DFBP_DEBUG"] if os.environ.get("FASTBP_DEBUG") else ["-g0"]
 if platform.system() == "Windows":
     raise SystemExit("fastbp needs a POSIX system (pthreads); Windows is not supported")
 
@@ -30,15 +31,25 @@ def extension(name, c_sources=()):
         depends=HEADERS,
         include_dirs=["csrc", numpy.get_include()],
         define_macros=MACROS,
-        extra_compile_args=FLAGS,
         extra_link_args=["-pthread"],
     )
 
 
+class BuildWithCoreFlags(build_ext):
+    """Gives the compiler those flags that it accepts; it is asked only where something is built."""
+
+    def build_extensions(self):
+        flags = core_flags(compiler()) + DEBUG
+        for ext in self.extensions:
+            ext.extra_compile_args = flags
+        super().build_extensions()
+
+
 setup(
+    cmdclass={"build_ext": BuildWithCoreFlags},
     ext_modules=cythonize(
         [extension("_blas"), extension("_core", SOURCES)],
         include_path=["src"],
         build_dir="build/cython",
-    )
+    ),
 )

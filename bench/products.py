@@ -9,7 +9,7 @@ import argparse
 import ctypes
 import json
 import os
-import shlex
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +18,7 @@ from worker import THREAD_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
-# As in setup.py.
-FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast".split()
-FLAGS += ["-fvisibility=hidden", "-falign-loops=64", "-Wno-psabi", "-pthread"]
+CORE = ROOT / "csrc"
 SYMBOLS = (("sgemm_", "dgemm_"), ("scipy_sgemm_", "scipy_dgemm_"), ("sgemm", "dgemm"))
 PRODUCTS = ("forward", "input_grad", "weight_grad")
 # At least so much of the peak is wanted for widths from 256 and 128 rows on, float32, AVX-512.
@@ -45,16 +43,17 @@ def build():
     Path
         The program.
     """
-    sources = [Path(__file__).with_suffix(".c"), *sorted((ROOT / "csrc").glob("*.c"))]
-    headers = sorted((ROOT / "csrc").glob("*.h"))
-    program = BUILD / "products"
+    sys.path.insert(0, str(CORE))
+    from compile_flags import compiler, core_flags
+
+    sources = [Path(__file__).with_suffix(".c"), *sorted(CORE.rglob("*.c"))]
+    headers = [*CORE.rglob("*.h"), CORE / "compile_flags.py"]
+    program = BUILD / f"products{re.sub('[^a-z0-9]+', '_', str(compiler()))}"
     newest = max(path.stat().st_mtime for path in (*sources, *headers))
     if not program.exists() or program.stat().st_mtime < newest:
         BUILD.mkdir(parents=True, exist_ok=True)
-        compiler = shlex.split(os.environ.get("CC", "cc"))
-        include = f"-I{ROOT / 'csrc'}"
-        command = [*compiler, *FLAGS, include, *map(str, sources), "-o", str(program)]
-        subprocess.run([*command, "-lm", "-ldl"], check=True)
+        command = [*compiler(), *core_flags(compiler()), f"-I{CORE}", *map(str, sources)]
+        subprocess.run([*command, "-o", str(program), "-lm", "-ldl"], check=True)
     return program
 
 

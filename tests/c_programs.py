@@ -1,11 +1,9 @@
 """Building C for the tests, with the compiler and the flags that build the package."""
 
-import os
-import re
 import shlex
-import shutil
 import subprocess
-import sysconfig
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,21 +11,21 @@ import pytest
 C = Path(__file__).parent / "c"
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "csrc"
+sys.path.insert(0, str(CORE))
 
 
 def compiler():
     """The C compiler as a list of words; skips the test where there is none."""
-    for words in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
-        words = shlex.split(words or "")
-        if words and shutil.which(words[0]):
-            return words
-    pytest.skip("no C compiler: neither $CC, nor that of Python, nor cc")
+    compile_flags = pytest.importorskip("compile_flags", reason="the sources are not here")
+    return compile_flags.compiler() or pytest.skip("no C compiler: $CC, Python's or cc")
 
 
+@cache
 def core_flags():
-    """Those of setup.py: what is tested is what is shipped."""
-    text = (ROOT / "setup.py").read_text()
-    return [*re.search(r'^FLAGS = "(.+)"\.split', text, re.MULTILINE)[1].split(), "-pthread"]
+    """Those of setup.py, what is tested is what is shipped; and here a warning is an error."""
+    import compile_flags
+
+    return [*compile_flags.core_flags(compiler()), *compile_flags.WARNINGS, f"-I{CORE}"]
 
 
 def start(*words):

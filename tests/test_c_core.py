@@ -15,11 +15,11 @@ def core(tmp_path_factory):
         pytest.skip("the sources of the core are not here")
     folder = tmp_path_factory.mktemp("core")
     # The longest first.
-    sources = sorted(CORE.glob("*.c"), key=lambda path: not path.stem.startswith("kernels"))
+    sources = sorted(CORE.rglob("*.c"), key=lambda path: not path.stem.startswith("kernels"))
     objects = [folder / f"{source.stem}.o" for source in sources]
     running = []
     for source, target in zip(sources, objects, strict=True):
-        running.append(start(*core_flags(), f"-I{CORE}", "-c", source, "-o", target))
+        running.append(start(*core_flags(), "-c", source, "-o", target))
         if len(running) == 2:
             finish(running.pop(0))
     for process in running:
@@ -30,7 +30,7 @@ def core(tmp_path_factory):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_core_without_python(core, program, tmp_path):
     binary = tmp_path / program
-    finish(start(*core_flags(), f"-I{CORE}", C / f"{program}.c", *core, "-o", binary, "-lm"))
+    finish(start(*core_flags(), C / f"{program}.c", *core, "-o", binary, "-lm"))
     done = subprocess.run([binary], capture_output=True, text=True, timeout=120)
     how = f"ended with {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
     assert done.returncode == 0, f"{program} {how}\n{done.stdout}\n{done.stderr}"

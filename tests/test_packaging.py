@@ -111,7 +111,7 @@ def test_the_source_distribution_has_every_source(tmp_path):
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
     listed = set((tmp_path / "fastbp.egg-info" / "SOURCES.txt").read_text().split())
-    wanted = ["csrc/*.[ch]", "src/fastbp/*.p*", "src/fastbp/py.typed", "tests/*.py"]
+    wanted = ["csrc/**/*.[ch]", "csrc/*.py", "src/fastbp/*.p*", "src/fastbp/py.typed", "tests/*.py"]
     wanted += [
         "tests/c/*.[ch]",
         "bench/*.py",
