@@ -128,9 +128,10 @@ class FastbpLoop(Contender):
         self.data = _core.Data(self.X, target)
 
     def load(self, coefs, intercepts):
-        from fastbp._layout import Parameters, zeros
+        from fastbp._params import Parameters, zeros
 
-        self.params = Parameters.packed(coefs, intercepts, self.dtype).flat
+        self.parameters = Parameters.packed(coefs, intercepts, self.dtype)
+        self.params = self.parameters.flat
         self.state = tuple(zeros(self.params.size, self.dtype) for _ in range(2))
         for moment in self.state:
             moment.fill(0)  # zeros are given out page by page at the first touch
@@ -153,14 +154,7 @@ class FastbpLoop(Contender):
         return loss
 
     def weights(self):
-        layers, coefs, intercepts, at = self.case.layers, [], [], 0
-        for n_in, n_out in zip(layers, layers[1:], strict=False):
-            coefs.append(self.params[at : at + n_in * n_out].reshape(n_in, n_out))
-            at += n_in * n_out
-        for n_out in layers[1:]:
-            intercepts.append(self.params[at : at + n_out])
-            at += n_out
-        return coefs, intercepts
+        return self.parameters.coefs, self.parameters.intercepts
 
 
 class Fit(Contender):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import reference
 
 import fastbp
-from fastbp import _reference
+from fastbp import _core, _params
 
 # Sizes around the widths of vectors and register blocks.
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33)
@@ -61,8 +62,8 @@ def make_targets(loss, n, n_outputs, rng):
 
 def make_params(layer_sizes, rng, dtype="float64"):
     """Parameters that keep every layer in its interesting range."""
-    params = np.empty(_reference.n_params(layer_sizes))
-    for W, b in zip(*_reference.views(params, layer_sizes), strict=True):
+    params = np.empty(_params.count(_core.parameters(layer_sizes)))
+    for W, b in zip(*reference.views(params, layer_sizes), strict=True):
         bound = np.sqrt(3.0 / W.shape[0])
         W[:] = rng.uniform(-bound, bound, W.shape)
         b[:] = rng.uniform(-0.3, 0.3, b.shape)
@@ -74,7 +75,7 @@ def make_inputs(params, layer_sizes, activations, n, rng, margin=1e-3):
     kept = []
     while len(kept) < n:
         X = rng.normal(size=(2 * n, layer_sizes[0]))
-        zs, _ = _reference._forward_tape(params.astype(float), layer_sizes, activations, X)
+        zs, _ = reference._forward_tape(params.astype(float), layer_sizes, activations, X)
         clear = [np.abs(z).min(axis=1) > margin for z in zs[:-1]]
         kept.extend(X[np.all(clear, axis=0)] if clear else X)
     return np.array(kept[:n])

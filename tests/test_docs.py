@@ -23,7 +23,7 @@ from fastbp import _core
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-MODULES = ["fastbp", *(f"fastbp.{module.name}" for module in pkgutil.iter_modules(fastbp.__path__))]
+MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
 CODE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"^(?:<!-- output: (\w+) -->\n)?```text\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 

@@ -29,7 +29,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
 import fastbp
-from fastbp import MLPClassifier, MLPRegressor, _mlp
+from fastbp import MLPClassifier, MLPRegressor, _core
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -326,7 +326,7 @@ def test_failing_engine_changes_nothing(monkeypatch):
     def no_memory(*args, **kwargs):
         raise MemoryError("arena of 123 bytes")
 
-    monkeypatch.setattr(_mlp._core, "Trainer", no_memory)
+    monkeypatch.setattr(_core, "Trainer", no_memory)
     with pytest.raises(MemoryError, match="123"):
         est.fit(X_REG[:, :3], Y_REG)
     assert state_of(est) == before

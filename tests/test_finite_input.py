@@ -33,6 +33,16 @@ def test_every_place_is_looked_at(dtype, layout, shape, tmp_path):
         assert not _core.all_finite(LAYOUTS[layout](bad, tmp_path)), place
 
 
+def test_a_data_is_looked_at_as_its_x_is():
+    X = np.zeros((5, 3))
+    data = _core.Data(X, np.full((5, 1), np.nan))
+    assert _core.all_finite(data)
+    X[4, 2] = np.inf
+    assert not _core.all_finite(data)
+    with pytest.raises(TypeError, match="dense"):
+        _core.all_finite(_core.Data(sparse.csr_array(X)))
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_large_x_is_shared_between_threads(n_threads, order):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 from conftest import (
     SIZES,
     TOLERANCE,
@@ -13,7 +14,7 @@ from conftest import (
 )
 
 import fastbp
-from fastbp import _core, _reference
+from fastbp import _core
 
 # Hidden widths and outputs per depth, around vector sizes.
 WIDTHS = {0: [], 1: [17], 2: [9, 16], 3: [8, 7, 15]}
@@ -39,7 +40,7 @@ def problem(layer_sizes, activations, loss, n, seed=0, dtype="float64"):
 
 
 def twin(params, net, X, y, sample_weight=None, alpha=0.0):
-    return _reference.value_and_grad(
+    return reference.value_and_grad(
         params,
         net.layer_sizes,
         net.activations,
@@ -52,16 +53,16 @@ def twin(params, net, X, y, sample_weight=None, alpha=0.0):
 
 
 def test_the_twin_has_the_registries_of_the_core():
-    assert tuple(_reference.ACTIVATIONS) == _core.ACTIVATIONS
-    assert tuple(_reference.LOSSES) == _core.LOSSES
-    assert ("none", *_reference.OPTIMIZERS) == _core.OPTIMIZERS
+    assert tuple(reference.ACTIVATIONS) == _core.ACTIVATIONS
+    assert tuple(reference.LOSSES) == _core.LOSSES
+    assert ("none", *reference.OPTIMIZERS) == _core.OPTIMIZERS
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7])
 @pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
 @pytest.mark.parametrize("depth", WIDTHS)
-@pytest.mark.parametrize("loss", _reference.LOSSES)
-@pytest.mark.parametrize("activation", _reference.ACTIVATIONS)
+@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 def test_gradient_equals_central_differences(activation, loss, depth, weighted, alpha):
     layer_sizes = [5, *WIDTHS[depth], 3]
     # 19 rows in passes of 8: two whole ones and a ragged one.
@@ -76,7 +77,7 @@ def test_gradient_equals_central_differences(activation, loss, depth, weighted, 
     assert relative_error(grad, slope) <= TOLERANCE["finite differences"]
 
 
-@pytest.mark.parametrize("loss", _reference.LOSSES)
+@pytest.mark.parametrize("loss", reference.LOSSES)
 def test_gradient_with_one_output_equals_central_differences(loss):
     net = fastbp.Network((4, 6, 1), "tanh", loss, "float64", batch_size=8, n_threads=1)
     params, X, y, w = problem((4, 6, 1), ["tanh"], loss, 11)
@@ -89,11 +90,11 @@ def test_gradient_with_one_output_equals_central_differences(loss):
     assert relative_error(grad, slope) <= TOLERANCE["finite differences"]
 
 
-@pytest.mark.parametrize("activation", _reference.ACTIVATIONS)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 @pytest.mark.parametrize("width", SIZES)
 def test_gradient_at_every_width_equals_central_differences(width, activation):
     """Input, hidden and output widths around vector sizes; a different activation per layer."""
-    names = list(_reference.ACTIVATIONS)
+    names = list(reference.ACTIVATIONS)
     other = names[(names.index(activation) + 1) % len(names)]
     layer_sizes = [min(width, 9), width, 3, width]
     net = fastbp.Network(layer_sizes, [activation, other], dtype="float64", batch_size=7)
@@ -104,8 +105,8 @@ def test_gradient_at_every_width_equals_central_differences(width, activation):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("loss", _reference.LOSSES)
-@pytest.mark.parametrize("activation", _reference.ACTIVATIONS)
+@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 def test_value_and_gradient_equal_the_twin(activation, loss, dtype):
     layer_sizes = (33, 31, 17, 10)
     net = fastbp.Network(layer_sizes, activation, loss, dtype, batch_size=32)
@@ -118,7 +119,7 @@ def test_value_and_gradient_equal_the_twin(activation, loss, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("loss", _reference.LOSSES)
+@pytest.mark.parametrize("loss", reference.LOSSES)
 @pytest.mark.parametrize("width", SIZES + (63, 67))
 def test_every_width_equals_the_twin(width, loss, dtype):
     layer_sizes = (width, width, 5, width + (loss == "log_loss" and width == 1))
@@ -129,7 +130,7 @@ def test_every_width_equals_the_twin(width, loss, dtype):
     expected, expected_grad = twin(params, net, X, y, w, 0.1)
     assert value == pytest.approx(expected, rel=TOLERANCE["twin", dtype])
     assert relative_error(grad, expected_grad) <= TOLERANCE["twin", dtype]
-    output = _reference.forward(params, layer_sizes, activations, loss, X)
+    output = reference.forward(params, layer_sizes, activations, loss, X)
     assert relative_error(net.forward(params, X), output) <= TOLERANCE["twin", dtype]
 
 
@@ -146,7 +147,7 @@ def test_the_number_of_rows_in_a_pass_does_not_change_the_gradient(rows):
         assert relative_error(grad, expected_grad) <= TOLERANCE["twin", "float64"]
 
 
-@pytest.mark.parametrize("loss", _reference.LOSSES)
+@pytest.mark.parametrize("loss", reference.LOSSES)
 def test_the_gradient_has_the_same_bits_with_one_and_two_threads(loss):
     layer_sizes = (120, 300, 260, 10)
     params, X, y, w = problem(layer_sizes, ["tanh"] * 2, loss, 300, dtype="float32")
@@ -176,7 +177,7 @@ def test_losses_are_stable_for_large_outputs(loss, scale, dtype):
     np.testing.assert_allclose(grad, expected_grad, atol=10 * TOLERANCE["twin", dtype])
 
 
-@pytest.mark.parametrize("activation", _reference.ACTIVATIONS)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 def test_nan_goes_through_every_activation(activation):
     net = fastbp.Network((2, 9, 9, 1), activation, dtype="float64", batch_size=4)
     params = net.init_params(0)
@@ -189,14 +190,14 @@ def test_nan_goes_through_every_activation(activation):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", _reference.ACTIVATIONS)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
 def test_activations_equal_the_twin_over_their_whole_range(activation, dtype):
     """One weight of 1 in front of the activation and one behind: the output is f(x)."""
     small = np.concatenate([np.logspace(-30, 2, 3000), [0.0, 709.0, 1e4, 1e30]])
     X = np.concatenate([-small[::-1], small, np.linspace(-20, 20, 4001)])[:, None].astype(dtype)
     net = fastbp.Network((1, 1, 1), activation, dtype=dtype)
     params = np.array([1, 1, 0, 0], dtype)
-    expected = _reference.ACTIVATIONS[activation].value(X.astype(np.float64))
+    expected = reference.ACTIVATIONS[activation].value(X.astype(np.float64))
     # A few units in the last place, relative to each value; the smallest normal number absolutely.
     np.testing.assert_allclose(
         net.forward(params, X), expected, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp.memory import human_bytes, memory_plan, parse_max_memory
+from fastbp._input.arguments import parse_max_memory
+from fastbp.memory import human_bytes, memory_plan
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+import reference
 from conftest import TOLERANCE, core_name, make_targets, relative_error
 from scipy import sparse
 
 import fastbp
-from fastbp import _core, _reference
+from fastbp import _core
 
 # ---- interface ----
 
@@ -94,7 +95,7 @@ def test_forward_is_after_the_output_activation(loss, n_outputs):
     X = np.random.default_rng(0).normal(size=(21, 6))
     output = net.forward(params, X)
     name = core_name(loss, n_outputs)
-    expected = _reference.forward(params, (6, n_outputs), (), name, X)
+    expected = reference.forward(params, (6, n_outputs), (), name, X)
     assert relative_error(output, expected) <= TOLERANCE["twin", "float64"]
     if loss == "log_loss" and n_outputs > 1:
         np.testing.assert_allclose(output.sum(axis=1), 1, rtol=1e-14)

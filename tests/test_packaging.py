@@ -66,7 +66,10 @@ def test_the_stub_has_the_members_of_the_compiled_classes(name):
 
 def test_the_stub_has_the_signatures_of_the_compiled_functions():
     top = stubbed(STUB.body)
-    pairs = [(top[name], getattr(_core, name)) for name in ("cpu_level", "cpu_levels", "plan")]
+    pairs = [
+        (top[name], getattr(_core, name))
+        for name in ("cpu_level", "cpu_levels", "parameters", "plan")
+    ]
     for name, node in stubbed(top["Trainer"].body).items():
         if not node.decorator_list:
             pairs.append((node, getattr(_core.Trainer, name)))

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import reference
 from conftest import make_params
 from thread_problems import (
     CASES,
@@ -16,7 +17,7 @@ from thread_problems import (
 )
 
 import fastbp
-from fastbp import _core, _reference
+from fastbp import _core
 from fastbp._threads import single_threaded_blas
 
 TEAMS = (1, 2, 3, 4, 8)
@@ -69,7 +70,7 @@ def test_weights_are_the_same_bits_at_every_level(level, activation, dtype, monk
 
 
 @pytest.mark.parametrize("dense", ["packed", "blas"])
-@pytest.mark.parametrize("optimizer", _reference.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", reference.OPTIMIZERS)
 def test_weights_are_the_same_bits_by_every_optimizer(optimizer, dense, monkeypatch):
     monkeypatch.setenv("FASTBP_DENSE", dense)
     assert_same_bits("tabular", "float32", "tanh", optimizer=optimizer)

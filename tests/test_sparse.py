@@ -7,6 +7,7 @@ from conftest import TOLERANCE, relative_error
 
 import fastbp
 from fastbp import _core
+from fastbp._input.arrays import core_rows
 
 WIDTHS = [1, 3, 15, 16, 17, 100, 129]
 
@@ -118,7 +119,17 @@ def test_estimator_learns_the_same_from_sparse_and_dense():
     [("indices", 0, 400), ("indices", 3, -1), ("indptr", 5, 10**6), ("indptr", 0, 1)],
 )
 def test_broken_csr_is_refused(part, position, number):
-    X = random_rows(50, 400, 0.05, np.float64)
+    X, y = random_rows(50, 400, 0.05, np.float64), np.zeros(50)
+    net = fastbp.Network((400, 1))
+    est = fastbp.MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs").fit(X, y)
     getattr(X, part)[position] = number
-    with pytest.raises(ValueError, match=f"X.{part}"):
-        _core.Data(X)
+    doors = {
+        "core_rows": lambda: core_rows(X),
+        "forward": lambda: net.forward(net.init_params(0), X),
+        "loss": lambda: net.loss(net.init_params(0), X, y),
+        "fit": lambda: est.fit(X, y),
+        "predict": lambda: est.predict(X),
+    }
+    for call in doors.values():
+        with pytest.raises(ValueError, match=f"X.{part}"):
+            call()

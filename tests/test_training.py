@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 from conftest import TOLERANCE, make_inputs, make_params, make_targets, relative_error
 from scipy import sparse
 
-from fastbp import _core, _reference
+from fastbp import _core
 
 LAYERS = (9, 17, 8, 3)
 ACTIVATIONS = ("tanh", "relu")
@@ -46,7 +47,7 @@ class Epochs:
         )
 
     def state(self):
-        count = _reference.OPTIMIZERS[self.optimizer].n_states
+        count = reference.OPTIMIZERS[self.optimizer].n_states
         return tuple(np.zeros_like(self.params) for _ in range(count))
 
     def core(self, orders, weight=None, X=None, **settings):
@@ -66,7 +67,7 @@ class Epochs:
         X = self.X if X is None else X
         params, state = self.params.copy(), self.state()
         return self._run(
-            lambda order, t: _reference.train_epoch(
+            lambda order, t: reference.train_epoch(
                 params,
                 state,
                 LAYERS,
@@ -112,8 +113,8 @@ class Epochs:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("loss", _reference.LOSSES)
-@pytest.mark.parametrize("optimizer", _reference.OPTIMIZERS)
+@pytest.mark.parametrize("loss", reference.LOSSES)
+@pytest.mark.parametrize("optimizer", reference.OPTIMIZERS)
 def test_epochs_equal_the_twin(optimizer, loss, dtype, weighted):
     """53 rows in mini-batches of 16: the last one has 5."""
     epochs = Epochs(loss, optimizer, dtype)
@@ -127,7 +128,7 @@ def test_every_batch_size_equals_the_twin(batch_size):
     epochs.agree(epochs.orders(), epochs.w)
 
 
-@pytest.mark.parametrize("optimizer", _reference.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", reference.OPTIMIZERS)
 def test_several_passes_per_batch_equal_the_twin(optimizer):
     plenty = Epochs("squared_error", optimizer, "float64", n=300, batch_size=128)
     least = plenty.trainer.plan()["arena_bytes"] // 3
@@ -138,14 +139,14 @@ def test_several_passes_per_batch_equal_the_twin(optimizer):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
-@pytest.mark.parametrize("optimizer", _reference.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", reference.OPTIMIZERS)
 def test_alpha_equals_the_twin(optimizer, alpha):
     epochs = Epochs("squared_error", optimizer, "float64")
     epochs.agree(epochs.orders(), epochs.w, alpha=alpha)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("loss", _reference.LOSSES)
+@pytest.mark.parametrize("loss", reference.LOSSES)
 def test_reported_loss_is_scaled_and_clipped_as_asked(loss, dtype):
     epochs = Epochs(loss, "sgd", dtype)
     epochs.params *= 20
@@ -195,7 +196,7 @@ def test_sparse_rows_train_as_dense_rows(make, x_dtype):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("optimizer", _reference.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", reference.OPTIMIZERS)
 def test_a_loss_that_is_not_finite_stops_before_its_update(optimizer, bad):
     epochs = Epochs("squared_error", optimizer, "float64")
     order = np.arange(53)

@@ -6,11 +6,12 @@ import threading
 import time
 
 import numpy as np
+import reference
 from conftest import make_params, make_targets
 from scipy import sparse
 from threadpoolctl import threadpool_info
 
-from fastbp import MLPClassifier, _core, _reference
+from fastbp import MLPClassifier, _core
 
 # Scaled down from the cases of the benchmarks, yet with work for at least 7 threads in a step, and
 # a short last mini-batch: layer sizes, rows of a mini-batch, rows, loss.
@@ -55,7 +56,7 @@ def train(trainer, case, data, n_rows, optimizer="adam", epochs=5):
     sizes, batch, _, _ = CASES[case]
     rng = np.random.default_rng(11)
     params = make_params(sizes, rng, trainer.dtype)
-    count = _reference.OPTIMIZERS[optimizer].n_states
+    count = reference.OPTIMIZERS[optimizer].n_states
     state = tuple(np.zeros_like(params) for _ in range(count))
     losses, t = [], 0
     for _ in range(epochs):

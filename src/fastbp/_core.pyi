@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,20 @@ class _Plan(TypedDict):
     n_threads: int
     dense: tuple[str, ...]
 
+class Parameter(NamedTuple):
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    rate: float
+    decay: float
+
 ACTIVATIONS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 OPTIMIZERS: tuple[str, ...]
 
 def cpu_levels() -> list[str]: ...
 def cpu_level() -> str: ...
+def parameters(layer_sizes: Sequence[int]) -> tuple[Parameter, ...]: ...
 def plan(
     layer_sizes: Sequence[int],
     activations: Sequence[str],
@@ -48,7 +56,7 @@ class Data:
 
 FINITE_SHARE: int
 
-def all_finite(X: np.ndarray, n_threads: int = 1) -> bool: ...
+def all_finite(X: np.ndarray | Data, n_threads: int = 1) -> bool: ...
 
 class Trainer:
     @property

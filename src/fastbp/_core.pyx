@@ -2,6 +2,7 @@
 """The compiled core: a thin interface of csrc/fastbp.h. It owns the arena's life, releases the GIL and
 turns a status into an exception; validation of what users pass is the Python layer's."""
 import builtins
+import collections
 import os
 
 import numpy as np
@@ -56,8 +57,32 @@ def cpu_level():
     return cpu_levels()[0]
 
 
+Parameter = collections.namedtuple("Parameter", "name offset shape rate decay", module=__name__)
+
+
+def parameters(layer_sizes):
+    """The flat parameter vector, piece by piece in its order: every W (in, out), then every b (out,).
+
+    `rate` multiplies the learning rate of a piece, `decay` its L2 penalty. OverflowError: the widths are
+    beyond the core, or the bytes of the vector cannot be counted in a machine word.
+    """
+    if not all(1 <= size <= MAX_DIMENSION for size in layer_sizes):
+        raise OverflowError(f"layer_sizes must be between 1 and {MAX_DIMENSION}, got {tuple(layer_sizes)}")
+    table, offset = [], 0
+    pieces = [("W", l, (n_in, n_out), 1.0) for l, (n_in, n_out) in enumerate(zip(layer_sizes, layer_sizes[1:]))]
+    pieces += [("b", l, (n_out,), 0.0) for l, n_out in enumerate(layer_sizes[1:])]
+    for letter, l, shape, decay in pieces:
+        table.append(Parameter(f"{letter}[{l}]", offset, shape, 1.0, decay))
+        offset += shape[0] * shape[1] if len(shape) == 2 else shape[0]
+    if 8 * offset >= 1 << 63:
+        raise OverflowError(f"the parameters of layer_sizes={tuple(layer_sizes)} cannot be counted in a machine word")
+    return tuple(table)
+
+
 cdef class Data:
     """A view of the caller's X, y and weights; it keeps them alive and copies nothing.
+
+    What the arrays of a CSR matrix say is trusted: `fastbp._input` has checked it.
 
     Parameters
     ----------
@@ -118,11 +143,6 @@ cdef class Data:
         for a in (values, indptr, indices):
             if not a.flags.c_contiguous:
                 raise ValueError("the arrays of a CSR X must be contiguous")
-        if (indptr.shape[0] != self.n_rows + 1 or X.indptr[0] != 0 or (X.indptr[1:] < X.indptr[:-1]).any()
-                or X.indptr[-1] > min(indices.shape[0], values.shape[0])):
-            raise ValueError("X is not a valid CSR matrix: X.indptr does not describe rows of X.indices and X.data")
-        if indices.shape[0] and (X.indices.min() < 0 or X.indices.max() >= self.n_features):
-            raise ValueError(f"X is not a valid CSR matrix: X.indices has columns outside 0..{self.n_features - 1}")
         self.keep += [values, indptr, indices]
         self.c.csr = 1
         self.c.x_dtype = self._float(values, "X.data")
@@ -148,8 +168,8 @@ cdef class Data:
 
 
 def all_finite(X, int n_threads=1):
-    """Whether no number of X, a dense matrix as `Data` takes it, is NaN or infinite."""
-    cdef Data data = Data(X)
+    """Whether no number of X, a dense matrix as `Data` takes it or a `Data` of one, is NaN or infinite."""
+    cdef Data data = X if isinstance(X, Data) else Data(X)
     cdef const fbp_kernels *kernels = fbp_kernels_of(data.c.x_dtype)  # reads the environment: needs the GIL
     cdef bint finite
     if data.c.csr:

@@ -7,7 +7,8 @@ its way. ``single_threaded_blas`` holds BLAS at one thread while at least one fi
 import os
 import threading
 from contextlib import contextmanager
-from numbers import Integral
+
+from ._input.arguments import check_n_threads
 
 _blas_lock = threading.Lock()
 _blas_users = 0
@@ -36,9 +37,7 @@ def resolve_n_threads(n_threads):
         If `n_threads` is not a positive integer, or ``FASTBP_NUM_THREADS`` does not hold one.
     """
     if n_threads is not None:
-        if isinstance(n_threads, bool) or not isinstance(n_threads, Integral) or n_threads < 1:
-            raise ValueError(f"n_threads must be None or an int >= 1, got {n_threads!r}.")
-        return int(n_threads)
+        return check_n_threads(n_threads)
     limits = [_cores()]
     ours = os.environ.get("FASTBP_NUM_THREADS", "").strip()
     if ours:

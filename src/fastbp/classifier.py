@@ -3,41 +3,12 @@
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import (
-    _check_partial_fit_first_call,
-    type_of_target,
-    unique_labels,
-)
-from sklearn.utils.validation import column_or_1d
 
-from ._mlp import BaseMLP, solver_is_stochastic, store_parameters
-
-
-def _is_column_of_integers(y):
-    return y.ndim == 1 and y.dtype.kind in "iub"
-
-
-def _target_kind(y):
-    """ "multiclass" for any column of integers, else scikit-learn's name of the type of target."""
-    if _is_column_of_integers(y):
-        return "multiclass"
-    kind = type_of_target(y, input_name="y")
-    if "multioutput" in kind:
-        raise ValueError(
-            "Multioutput target data is not supported with label binarization: y must hold "
-            f"one label per row or be a multilabel indicator matrix, got a {kind} target."
-        )
-    return kind
-
-
-def _distinct(y):
-    """The sorted labels in y, and for integers where each row's stands among them (else None).
-
-    Integers are spared the further passes that ``unique_labels`` makes to tell their type.
-    """
-    if _is_column_of_integers(y):
-        return np.unique(y, return_inverse=True)
-    return unique_labels(y), None
+from ._base import BaseMLP, solver_is_stochastic, store_parameters
+from ._fit import fit
+from ._input.targets import encode_labels
+from ._losses import CLASSIFICATION
+from ._predict import outputs
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -213,7 +184,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self : object
             The estimator.
         """
-        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        return fit(self, X, y, sample_weight, one_epoch=True, classes=classes)
 
     def predict(self, X):
         """Predict class labels.
@@ -228,7 +199,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Labels, or 0 and 1 for multilabel targets.
         """
-        output = self._outputs(X)
+        output = outputs(self, X)
         if self.out_activation_ == "softmax":
             return self.classes_[output.argmax(axis=1)]
         if getattr(self, "_multilabel_binarizer", None) is not None:
@@ -250,7 +221,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes)
             One column per entry of `classes_`, in the dtype of the network.
         """
-        output = self._outputs(X)
+        output = outputs(self, X)
         if self.n_outputs_ > 1:
             return output
         proba = np.empty((len(output), 2), dtype=output.dtype)
@@ -285,79 +256,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         return LabelBinarizer().fit(self.classes_)
 
-    def _check_input(self, X, y, incremental, classes, reset):
-        if incremental and _check_partial_fit_first_call(self, classes):
-            self._set_binarizer(y, type_of_target(y))
-        X, y = self._validated(X, y, multi_output=True, reset=reset)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        first = not hasattr(self, "classes_") or not (self.warm_start or incremental)
-        if first:
-            self._set_binarizer(y, _target_kind(y))
-        labels, index = _distinct(y)
-        if first:
-            self.classes_ = labels
-        else:
-            self._check_classes(labels)
-        return X, self._encode(y, labels, index)
+    _y_numeric = False
 
-    def _set_binarizer(self, y, kind):
-        # Only multilabel targets need one; labels of one column are found by binary search.
-        self._multilabel_binarizer = None
-        if kind.startswith("multilabel"):
-            from sklearn.preprocessing import LabelBinarizer
-
-            self._multilabel_binarizer = LabelBinarizer().fit(y)
-
-    def _check_classes(self, classes):
-        if self.warm_start:
-            if set(classes) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the "
-                    f"previous call to fit. Previously got {self.classes_}, `y` has {classes}"
-                )
-        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-            raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes_}. 'y' has {classes}."
-            )
-
-    def _encode(self, y, labels, index):
-        """Targets as the core takes them: uint8 columns, or int32 indices for several classes."""
-        if getattr(self, "_multilabel_binarizer", None) is not None:
-            return np.ascontiguousarray(self._multilabel_binarizer.transform(y), dtype=np.uint8)
-        if y.ndim != 1:
-            raise ValueError(
-                "The object was not fitted with multilabel input, but y has shape "
-                f"{y.shape}; it must be of shape (n_samples,)."
-            )
-        if index is None:
-            index = np.searchsorted(self.classes_, y)
-        else:
-            index = np.searchsorted(self.classes_, labels)[index]
-        if len(self.classes_) > 2:
-            return index.astype(np.int32)
-        return index.astype(np.uint8).reshape(-1, 1)
-
-    def _output_shape(self, target):
-        if target.ndim == 1:
-            return len(self.classes_), "softmax"
-        return target.shape[1], "logistic"
-
-    def _stratify(self, target):
-        if target.ndim == 1 or target.shape[1] != 1:
-            return None
-        # The names appear in scikit-learn's message about classes with too few members.
-        return np.array(["False", "True"])[target[:, 0]]
-
-    def _output_score(self, output, target, sample_weight):
-        if target.ndim == 1:
-            hit = output.argmax(axis=1) == target
-        elif len(self.classes_) == 1:
-            hit = np.ones(len(target), dtype=bool)
-        else:
-            hit = ((output > 0.5) == target).all(axis=1)
-        return float(np.average(hit, weights=sample_weight))
+    def _check_target(self, y, one_epoch, classes):
+        kind, codes = encode_labels(self, y, one_epoch, classes)
+        return CLASSIFICATION[kind], codes
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

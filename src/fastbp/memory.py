@@ -1,145 +1,28 @@
 """How many bytes a network needs, known before anything is allocated.
 
 The arena of the compiled core measures and carves with one function, so the numbers of a
-`MemoryPlan` are what is allocated, to the byte. The checks that describe a network
-(``check_layer_sizes`` and its neighbours) live here because the plan is the first to need them.
+`MemoryPlan` are what is allocated, to the byte.
 """
 
-import numbers
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from . import _core
+from ._input.arguments import (
+    check_activation,
+    check_dtype,
+    check_layer_sizes,
+    check_name,
+    check_positive_int,
+    core_loss,
+    parse_max_memory,
+)
+from ._optim import SOLVERS
+from ._threads import resolve_n_threads
 
-DTYPES = ("float32", "float64")
-# What an estimator's `solver` keeps between updates, in the words of the core.
-SOLVERS = {
-    "adam": "adam",
-    "sgd": "nesterov",
-    "nesterov": "nesterov",
-    "lbfgs": "none",
-    "none": "none",
-}
-
-_UNITS = {"": 1, "b": 1}
-for _power, _letter in enumerate("kmgt", start=1):
-    _UNITS[_letter] = _UNITS[_letter + "b"] = 1000**_power
-    _UNITS[_letter + "ib"] = 1024**_power
-_MEMORY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.IGNORECASE)
-_LARGEST = 2**63 - 1
-
-
-def parse_max_memory(value):
-    """Bytes of a ``max_memory`` argument.
-
-    Parameters
-    ----------
-    value : int, str or None
-        Bytes; or a number with a unit, "64MB" (powers of 1000: kB, MB, GB, TB) or "1.5 GiB"
-        (powers of 1024: KiB, MiB, GiB, TiB), in any case; or None for no cap.
-
-    Returns
-    -------
-    int
-        Bytes; 0 for no cap.
-
-    Raises
-    ------
-    ValueError
-        If the value is not understood, below one byte, or above 2**63 - 1.
-
-    Examples
-    --------
-    >>> parse_max_memory("1.5 KiB")
-    1536
-    """
-    if value is None:
-        return 0
-    size = None
-    if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
-        size = int(value)
-    elif isinstance(value, str):
-        match = _MEMORY.fullmatch(value)
-        if match and match[2].lower() in _UNITS:
-            whole, _, digits = match[1].partition(".")
-            scale = _UNITS[match[2].lower()]
-            size = int(whole + digits or "0") * scale // 10 ** len(digits)
-    if size is None or not 1 <= size <= _LARGEST:
-        raise ValueError(
-            f"max_memory={value!r} is not a size: it takes None, a number of bytes from 1 to "
-            "2**63 - 1, or a string such as '64MB' or '1.5 GiB'."
-        )
-    return size
-
-
-def _is_integer(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
-
-
-def check_layer_sizes(layer_sizes):
-    """Tuple of int widths, input and output included; ValueError if it is not that."""
-    try:
-        sizes = tuple(layer_sizes)
-    except TypeError:
-        sizes = ()
-    if len(sizes) < 2 or not all(_is_integer(s) and s >= 1 for s in sizes):
-        raise ValueError(
-            f"layer_sizes={layer_sizes!r}: it takes at least two integers of 1 or more, the "
-            "number of inputs first, the number of outputs last, hidden widths between."
-        )
-    return tuple(int(s) for s in sizes)
-
-
-def check_activation(activation, n_hidden):
-    """Tuple of one activation name per hidden layer."""
-    if isinstance(activation, str):
-        names = (activation,) * max(n_hidden, 1)
-    else:
-        try:
-            names = tuple(activation)
-        except TypeError:
-            names = (activation,)
-        if len(names) != n_hidden:
-            raise ValueError(
-                f"activation={activation!r} has {len(names)} entries: it takes one name for all "
-                f"hidden layers, or one per hidden layer, here {n_hidden}."
-            )
-    for name in names:
-        check_name("activation", name, _core.ACTIVATIONS)
-    return names[:n_hidden]
-
-
-def check_name(parameter, value, accepted):
-    """Raise ValueError unless value is one of the accepted names."""
-    if not isinstance(value, str) or value not in accepted:
-        raise ValueError(f"{parameter}={value!r} is unknown: it takes one of {list(accepted)}.")
-
-
-def check_positive_int(parameter, value):
-    """The value as int; ValueError unless it is an integer of 1 or more."""
-    if not _is_integer(value) or value < 1:
-        raise ValueError(f"{parameter}={value!r}: it takes an integer of 1 or more.")
-    return int(value)
-
-
-def check_dtype(dtype):
-    """ "float32" or "float64" from a name or anything that NumPy takes for one of them."""
-    try:
-        name = np.dtype(dtype).name if dtype is not None else None
-    except TypeError:
-        name = None
-    if name not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is unknown: it takes one of {list(DTYPES)}.")
-    return name
-
-
-def core_loss(loss, n_outputs):
-    """Name of the loss in the core: with one output "log_loss" is the logistic one."""
-    check_name("loss", loss, _core.LOSSES)
-    return "binary_log_loss" if loss == "log_loss" and n_outputs == 1 else loss
+# What a solver of the estimators, or an update rule of the core, keeps: its name in the core.
+_UPDATE_RULE = {name: solver.core_name for name, solver in SOLVERS.items()}
+_UPDATE_RULE |= {name: name for name in _core.OPTIMIZERS if name not in _UPDATE_RULE}
 
 
 class PlanRow(NamedTuple):
@@ -324,11 +207,9 @@ def memory_plan(
     >>> fastbp.memory_plan((64, 64, 10), batch_size=32).batch_rows
     32
     """
-    from ._threads import resolve_n_threads
-
     sizes = check_layer_sizes(layer_sizes)
     activations = check_activation(activation, len(sizes) - 2)
-    check_name("solver", solver, SOLVERS)
+    check_name("solver", solver, _UPDATE_RULE)
     return MemoryPlan.from_core(
         _core.plan(
             sizes,
@@ -336,7 +217,7 @@ def memory_plan(
             core_loss(loss, sizes[-1]),
             check_dtype(dtype),
             check_positive_int("batch_size", batch_size),
-            SOLVERS[solver],
+            _UPDATE_RULE[solver],
             resolve_n_threads(n_threads),
             max_memory=parse_max_memory(max_memory),
         )

@@ -5,28 +5,23 @@ from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
 from . import _core
-from ._checks import (
-    CHECK_TARGET,
-    FLOATS,
-    check_alpha,
-    check_csr,
-    check_sample_weight,
-    to_floats,
-)
-from ._layout import draw_layer, zeros
-from .memory import (
-    MemoryPlan,
+from ._input.arguments import (
     check_activation,
+    check_alpha,
     check_dtype,
     check_layer_sizes,
     check_positive_int,
     core_loss,
     parse_max_memory,
 )
+from ._input.arrays import check_out, check_rows, check_sample_weight, check_vector
+from ._input.targets import CHECK_TARGET
+from ._params import draw, views, zeros
+from ._threads import resolve_n_threads, single_threaded_blas
+from .memory import MemoryPlan
 
 # rows x in x out of a product above which OpenBLAS starts its own threads.
 _BLAS_THREADS_ABOVE = 2**18
@@ -110,8 +105,6 @@ class Network:
         n_threads=None,
         max_memory=None,
     ):
-        from ._threads import resolve_n_threads, single_threaded_blas
-
         self.layer_sizes = check_layer_sizes(layer_sizes)
         self.activations = check_activation(activation, len(self.layer_sizes) - 2)
         self.loss_name = loss
@@ -131,8 +124,8 @@ class Network:
             parse_max_memory(max_memory),
         )
         self._plan = MemoryPlan.from_core(self._trainer.plan())
+        self._table = _core.parameters(self.layer_sizes)
         self.n_params = self._trainer.n_params
-        self._single_threaded_blas = single_threaded_blas
         self._weights_of_blas = max(
             (
                 n_in * n_out
@@ -186,11 +179,9 @@ class Network:
         .. [1] Glorot and Bengio, "Understanding the difficulty of training deep feedforward
            neural networks", AISTATS 2010.
         """
-        rng = check_random_state(random_state)
         params = zeros(self.n_params, self.dtype)
         names = self.activations + (self.activations[-1:] or ("identity",))
-        for name, W, b in zip(names, *self.views(params), strict=True):
-            draw_layer(W, b, name, rng)
+        draw(*views(params, self._table), names, check_random_state(random_state))
         return params
 
     def views(self, params):
@@ -206,16 +197,8 @@ class Network:
         coefs : list of ndarray of shape (in, out)
         intercepts : list of ndarray of shape (out,)
         """
-        self._check_vector("params", params)
-        pairs = list(pairwise(self.layer_sizes))
-        coefs, intercepts, start = [], [], 0
-        for n_in, n_out in pairs:
-            coefs.append(params[start : start + n_in * n_out].reshape(n_in, n_out))
-            start += n_in * n_out
-        for _, n_out in pairs:
-            intercepts.append(params[start : start + n_out])
-            start += n_out
-        return coefs, intercepts
+        self._check_params(params)
+        return views(params, self._table)
 
     # ---- the three functions ----
 
@@ -245,7 +228,7 @@ class Network:
         ValueError, TypeError
             Naming the argument, what it got and what it takes.
         """
-        self._check_vector("params", params)
+        self._check_params(params)
         X, y, sample_weight, alpha = self._check_data(X, y, sample_weight, alpha)
         data = _core.Data(X, y, sample_weight)
         with self._lock, self._blas_guard(X.shape[0]):
@@ -272,16 +255,12 @@ class Network:
         ValueError, TypeError
             Naming the argument, what it got and what it takes.
         """
-        self._check_vector("params", params)
+        self._check_params(params)
         X, y, sample_weight, alpha = self._check_data(X, y, sample_weight, alpha)
         if out is None:
             out = np.empty(self.n_params, self.dtype)
         else:
-            self._check_vector("out", out)
-            if not out.flags.writeable:
-                raise ValueError("out is read-only: it takes an array that can be written.")
-            if np.may_share_memory(out, params):
-                raise ValueError("out shares memory with params: it takes an array of its own.")
+            check_out(out, params)
         data = _core.Data(X, y, sample_weight)
         with self._lock, self._blas_guard(X.shape[0]):
             return self._trainer.value_and_grad(params, data, out, alpha=alpha), out
@@ -304,8 +283,8 @@ class Network:
         ValueError, TypeError
             Naming the argument, what it got and what it takes.
         """
-        self._check_vector("params", params)
-        X = self._check_X(X)
+        self._check_params(params)
+        X = check_rows(X, self.layer_sizes, self.dtype)
         out = np.empty((X.shape[0], self.layer_sizes[-1]), self.dtype)
         if X.shape[0]:
             data = _core.Data(X)
@@ -320,40 +299,13 @@ class Network:
         rows = min(n_rows, self._plan.batch_rows)
         if rows * self._weights_of_blas <= _BLAS_THREADS_ABOVE:
             return nullcontext()
-        return self._single_threaded_blas()
+        return single_threaded_blas()
 
-    def _check_vector(self, name, vector):
-        if not isinstance(vector, np.ndarray):
-            raise TypeError(
-                f"{name} is of type {type(vector).__name__}: it takes a NumPy array of shape "
-                f"({self.n_params},) and dtype {self.dtype}."
-            )
-        flags = vector.flags
-        if (
-            vector.dtype != self.dtype
-            or vector.shape != (self.n_params,)
-            or not (flags.c_contiguous and flags.aligned)
-        ):
-            layout = "contiguous" if flags.c_contiguous and flags.aligned else "not contiguous"
-            raise ValueError(
-                f"{name} has shape {vector.shape} and dtype {vector.dtype} and is {layout}: it "
-                f"takes a contiguous array of shape ({self.n_params},) and dtype {self.dtype}."
-            )
-
-    def _check_X(self, X):
-        if issparse(X):
-            X = check_csr(X, self.dtype)
-        elif not isinstance(X, np.ndarray) or X.dtype not in FLOATS or not X.flags.aligned:
-            X = to_floats("X", X, self.dtype)
-        if X.ndim != 2 or X.shape[1] != self.layer_sizes[0]:
-            raise ValueError(
-                f"X has shape {X.shape}: it takes (n, {self.layer_sizes[0]}), the first of "
-                f"layer_sizes={self.layer_sizes}."
-            )
-        return X
+    def _check_params(self, params):
+        check_vector("params", params, self.n_params, self.dtype)
 
     def _check_data(self, X, y, sample_weight, alpha):
-        X = self._check_X(X)
+        X = check_rows(X, self.layer_sizes, self.dtype)
         n = X.shape[0]
         if n == 0:
             raise ValueError("X has 0 rows: it takes at least 1.")

@@ -1,12 +1,13 @@
 """MLPRegressor: scikit-learn's estimator of that name on the fastbp engine."""
 
-import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import column_or_1d
 
-from ._mlp import BaseMLP, solver_is_stochastic, store_parameters
+from ._base import BaseMLP, solver_is_stochastic, store_parameters
+from ._fit import fit
+from ._losses import REGRESSION
+from ._predict import outputs
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -131,7 +132,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions(set(REGRESSION))],
     }
 
     def __init__(
@@ -186,7 +187,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self : object
             The estimator.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return fit(self, X, y, sample_weight, one_epoch=True)
 
     def predict(self, X):
         """Predict targets.
@@ -201,37 +202,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the dtype of the network.
         """
-        output = self._outputs(X)
+        output = outputs(self, X)
         return output[:, 0] if output.shape[1] == 1 else output
 
-    def _check_input(self, X, y, incremental, classes, reset):
-        X, y = self._validated(X, y, multi_output=True, y_numeric=True, reset=reset)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and (y < 0).any():
-            raise ValueError(f"y must not be negative with loss='poisson', got {y.min()}.")
-        if y.dtype != np.float32:
-            y = y.astype(np.float64, copy=False)
-        return X, np.ascontiguousarray(y.reshape(len(y), -1))
+    _y_numeric = True
 
-    def _output_shape(self, target):
-        return target.shape[1], "exp" if self.loss == "poisson" else "identity"
-
-    def _stratify(self, target):
-        return None
-
-    def _output_score(self, output, target, sample_weight):
-        """Coefficient of determination, averaged over the outputs; NaN if an output is not finite.
-
-        R2 = 1 - sum w (y - output)^2 / sum w (y - mean y)^2, per output. A constant target counts
-        1 if it is met exactly and 0 if not.
-        """
-        if not np.isfinite(output).all():
-            return np.nan
-        weight = 1.0 if sample_weight is None else sample_weight[:, np.newaxis]
-        mean = np.average(target, axis=0, weights=sample_weight)
-        left = (weight * (target - output) ** 2).sum(axis=0, dtype=np.float64)
-        total = (weight * (target - mean) ** 2).sum(axis=0, dtype=np.float64)
-        constant = total == 0
-        r2 = np.where(constant, left == 0, 1 - left / np.where(constant, 1, total))
-        return float(r2.mean())
+    def _check_target(self, y, one_epoch, classes):
+        return REGRESSION[self.loss], y

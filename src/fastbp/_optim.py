@@ -1,15 +1,37 @@
-"""Optimizer state between epochs: flat moment vectors, learning rate, and the decision to stop.
+"""The solvers, and their state between epochs: moment vectors, learning rate, when to stop.
 
 The update rules themselves run in the compiled core; these objects hold what must survive from
 one epoch, and one ``partial_fit``, to the next.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from ._layout import zeros
+from ._params import zeros
 
 
-class Adam:
+class _Optimizer:
+    """What all have: the vectors of the state, and the count of the updates.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+        Its parameters are the settings.
+    params : ndarray
+        The flat vector that will be trained.
+    """
+
+    n_states: int
+
+    def __init__(self, estimator, params):
+        self.learning_rate_init = estimator.learning_rate_init
+        self.learning_rate = float(estimator.learning_rate_init)
+        self.t = 0
+        self.state = tuple(zeros(params.size, params.dtype) for _ in range(self.n_states))
+
+
+class Adam(_Optimizer):
     """State of the Adam method.
 
     Attributes
@@ -22,14 +44,13 @@ class Adam:
         First and second moment, flat vectors laid out as the parameters.
     """
 
+    n_states = 2
     core_name = "adam"
 
-    def __init__(self, params, learning_rate_init, beta_1, beta_2, epsilon):
-        self.learning_rate_init = learning_rate_init
-        self.learning_rate = float(learning_rate_init)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        self.t = 0
-        self.state = (zeros(params.size, params.dtype), zeros(params.size, params.dtype))
+    def __init__(self, estimator, params):
+        super().__init__(estimator, params)
+        self.beta_1, self.beta_2 = estimator.beta_1, estimator.beta_2
+        self.epsilon = estimator.epsilon
 
     def epoch_arguments(self):
         """Keyword arguments of ``Trainer.train_epoch``."""
@@ -58,7 +79,7 @@ class Adam:
         return True
 
 
-class SGD:
+class SGD(_Optimizer):
     """State of stochastic gradient descent with (Nesterov's) momentum.
 
     Attributes
@@ -71,15 +92,14 @@ class SGD:
         The velocity, a flat vector laid out as the parameters.
     """
 
-    def __init__(self, params, learning_rate_init, lr_schedule, momentum, nesterov, power_t):
-        self.learning_rate_init = learning_rate_init
-        self.learning_rate = float(learning_rate_init)
-        self.lr_schedule = lr_schedule
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.power_t = power_t
-        self.t = 0
-        self.state = (zeros(params.size, params.dtype),)
+    n_states = 1
+
+    def __init__(self, estimator, params):
+        super().__init__(estimator, params)
+        self.lr_schedule = estimator.learning_rate
+        self.momentum = estimator.momentum
+        self.nesterov = estimator.nesterovs_momentum
+        self.power_t = estimator.power_t
 
     @property
     def core_name(self):
@@ -113,21 +133,29 @@ class SGD:
         return stop
 
 
-def new_optimizer(estimator, params):
-    """Make the state object that the estimator's ``solver`` asks for."""
-    if estimator.solver == "adam":
-        return Adam(
-            params,
-            estimator.learning_rate_init,
-            estimator.beta_1,
-            estimator.beta_2,
-            estimator.epsilon,
-        )
-    return SGD(
-        params,
-        estimator.learning_rate_init,
-        estimator.learning_rate,
-        estimator.momentum,
-        estimator.nesterovs_momentum,
-        estimator.power_t,
-    )
+class Solver(NamedTuple):
+    """One row: how an estimator's ``solver`` trains.
+
+    Attributes
+    ----------
+    core_name : str
+        The update rule in the core, as a memory plan counts its vectors.
+    optimizer : type or None
+        The state between epochs of mini-batches; None: all rows in each iteration, by L-BFGS.
+    """
+
+    core_name: str
+    optimizer: type | None
+
+
+SOLVERS = {
+    "adam": Solver("adam", Adam),
+    "sgd": Solver("nesterov", SGD),
+    "lbfgs": Solver("none", None),
+}
+
+
+def is_stochastic(solver):
+    """Tell whether this solver works on mini-batches; also for names that are none."""
+    known = isinstance(solver, str) and solver in SOLVERS
+    return known and SOLVERS[solver].optimizer is not None

@@ -1,8 +1,8 @@
 """The mathematics of fastbp in plain NumPy: slow, short, and right.
 
-This module is the oracle of the tests and the documentation of the formulas. Nothing in the
-library calls it. Letters: ``W`` (in, out) and ``b`` (out,) are the parameters of a layer, ``z``
-(n, out) its pre-activation, ``a`` its activation, ``dz`` the derivative of the loss by ``z``.
+This module is the oracle of the tests and the documentation of the formulas. Letters: ``W``
+(in, out) and ``b`` (out,) are the parameters of a layer, ``z`` (n, out) its pre-activation, ``a``
+its activation, ``dz`` the derivative of the loss by ``z``.
 
 One layer forward::
 
@@ -17,10 +17,11 @@ An activation, a loss or an update rule is one entry of a registry: ``ACTIVATION
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+
+from fastbp import _core, _params
 
 # ---------------------------------------------------------------------------------------------
 # Activations
@@ -142,31 +143,13 @@ def one_hot(y, n_outputs):
 
 
 # ---------------------------------------------------------------------------------------------
-# Parameters: one flat vector, every W (row-major) layer by layer, then every b
+# Forward, loss and gradient
 # ---------------------------------------------------------------------------------------------
-
-
-def n_params(layer_sizes):
-    """Length of the flat parameter vector."""
-    return sum(i * o + o for i, o in pairwise(layer_sizes))
 
 
 def views(params, layer_sizes):
-    """Lists of the W and of the b as views on the flat vector."""
-    pairs, start = list(pairwise(layer_sizes)), 0
-    coefs, intercepts = [], []
-    for n_in, n_out in pairs:
-        coefs.append(params[start : start + n_in * n_out].reshape(n_in, n_out))
-        start += n_in * n_out
-    for _, n_out in pairs:
-        intercepts.append(params[start : start + n_out])
-        start += n_out
-    return coefs, intercepts
-
-
-# ---------------------------------------------------------------------------------------------
-# Forward, loss and gradient
-# ---------------------------------------------------------------------------------------------
+    """Lists of the W and of the b, as views of a flat vector."""
+    return _params.views(params, _core.parameters(layer_sizes))
 
 
 def _forward_tape(params, layer_sizes, activations, X):

@@ -1,15 +1,12 @@
-"""The loops around the compiled core: epochs of stochastic solvers, and L-BFGS.
+"""The loop of the solvers that take mini-batches.
 
 Python runs between epochs only: it shuffles row numbers, keeps the history, decides when to stop.
 """
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-
-from ._schedule import new_optimizer
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -18,24 +15,7 @@ NON_FINITE = (
 CAUSES = "Likely causes are a learning rate that is too large, or input that is not scaled."
 
 
-@dataclass
-class Job:
-    """Everything that one call of ``fit`` or ``partial_fit`` trains on."""
-
-    trainer: object  # _core.Trainer
-    params: object  # Parameters that are trained
-    data: object  # _core.Data
-    n_rows: int
-    rows: object  # int64 row numbers to train on; None for all
-    batch_size: int
-    random_state: object
-    loss_scale: float
-    target: np.ndarray  # as the core takes it
-    sample_weight: object  # float64 array or None
-    validation_rows: object = None  # int64 row numbers; None without early stopping
-
-
-def split_rows(estimator, n_rows, stratify, random_state):
+def split_rows(n_rows, validation_fraction, stratify, random_state):
     """Choose training and validation rows as scikit-learn's estimators do; X is not touched.
 
     Returns
@@ -47,7 +27,7 @@ def split_rows(estimator, n_rows, stratify, random_state):
     rows, validation_rows = train_test_split(
         np.arange(n_rows, dtype=np.int64),
         random_state=random_state,
-        test_size=estimator.validation_fraction,
+        test_size=validation_fraction,
         stratify=stratify,
     )
     if len(validation_rows) < 2:
@@ -112,30 +92,22 @@ def clear_history(estimator):
         vars(estimator).pop(name, None)
 
 
-def optimizer_for(estimator, params, incremental):
-    """The optimizer state to train with: fresh in ``fit``, the kept one in ``partial_fit``."""
-    kept = getattr(estimator, "_optimizer", None)
-    if not incremental or kept is None or kept.state[0].shape != params.flat.shape:
-        return new_optimizer(estimator, params.flat)
-    return kept
-
-
 class _Validation:
     """Scores of the held-out rows, and the parameters that did best."""
 
-    def __init__(self, estimator, job):
+    def __init__(self, job):
         rows = job.validation_rows
-        self._estimator, self._job = estimator, job
-        self._target = job.target[rows]
-        self._weight = None if job.sample_weight is None else job.sample_weight[rows]
+        self._job = job
+        self._target = job.given.target[rows]
+        self._weight = None if job.given.sample_weight is None else job.given.sample_weight[rows]
         n_outputs = job.params.layer_sizes[-1]
         self._output = np.empty((len(rows), n_outputs), dtype=job.params.flat.dtype)
         self._best = job.params.flat.copy()
 
     def score(self):
-        job = self._job
-        job.trainer.forward(job.params.flat, job.data, self._output, order=job.validation_rows)
-        return self._estimator._output_score(self._output, self._target, self._weight)
+        job, rows = self._job, self._job.validation_rows
+        job.trainer.forward(job.params.flat, job.given.data, self._output, order=rows)
+        return job.loss.score(self._output, self._target, self._weight)
 
     def keep(self):
         np.copyto(self._best, self._job.params.flat)
@@ -144,14 +116,14 @@ class _Validation:
         np.copyto(self._job.params.flat, self._best)
 
 
-def fit_stochastic(estimator, job, optimizer, incremental):
+def train(estimator, job):
     """Run epochs until the stopping rules, ``max_iter`` or Ctrl-C end them."""
     _start_history(estimator)
-    estimator._optimizer = optimizer
+    optimizer = estimator._optimizer = job.optimizer
     # Vectors of another dtype, or mapped from a file that is read-only, are copied.
     dtype = job.params.flat.dtype
     optimizer.state = tuple(np.require(s, dtype, "W") for s in optimizer.state)
-    validation = None if job.validation_rows is None else _Validation(estimator, job)
+    validation = None if job.validation_rows is None else _Validation(job)
     order = RowOrder(job.n_rows, job.rows, estimator.shuffle, job.random_state)
     finite = True
     estimator.n_iter_ = 0
@@ -160,7 +132,7 @@ def fit_stochastic(estimator, job, optimizer, incremental):
             loss, steps, finite = job.trainer.train_epoch(
                 job.params.flat,
                 optimizer.state,
-                job.data,
+                job.given.data,
                 order.next_epoch(),
                 job.batch_size,
                 alpha=estimator.alpha,
@@ -176,7 +148,7 @@ def fit_stochastic(estimator, job, optimizer, incremental):
                 break
             _update_no_improvement_count(estimator, validation)
             optimizer.iteration_ends(estimator.t_)
-            if _stops(estimator, optimizer) or incremental:
+            if _stops(estimator, optimizer) or job.given.one_epoch:
                 break
             if estimator.n_iter_ == estimator.max_iter:
                 warnings.warn(
@@ -250,48 +222,3 @@ def _report_non_finite(estimator):
         ConvergenceWarning,
         stacklevel=2,
     )
-
-
-def fit_lbfgs(estimator, job):
-    """Minimise over all rows with SciPy's L-BFGS-B; memory is bounded by the arena."""
-    from scipy.optimize import minimize
-    from sklearn.utils.optimize import _check_optimize_result
-
-    params = job.params.flat
-
-    def value_and_grad(point):
-        # SciPy works in float64 and keeps the gradient it is given, so it gets a new one each time.
-        np.copyto(params, point, casting="same_kind")
-        grad = np.empty_like(params)
-        loss = job.trainer.value_and_grad(
-            params,
-            job.data,
-            grad,
-            alpha=estimator.alpha,
-            loss_scale=job.loss_scale,
-            clip_loss=True,
-        )
-        return loss, grad.astype(np.float64, copy=False)
-
-    result = minimize(
-        value_and_grad,
-        params.astype(np.float64),
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
-        callback=_print_iterations() if estimator.verbose else None,
-    )
-    np.copyto(params, result.x, casting="same_kind")
-    estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
-    estimator.loss_ = float(result.fun)
-
-
-def _print_iterations():
-    count = 0
-
-    def callback(intermediate_result):
-        nonlocal count
-        count += 1
-        print(f"Iteration {count}, loss = {intermediate_result.fun:.8f}")
-
-    return callback
