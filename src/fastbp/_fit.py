@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from . import _core, _lbfgs, _loops
 from ._input.arguments import check_hidden_layer_sizes, clip_batch_size, parse_max_memory
 from ._input.arrays import finite_data, validated, validated_sample_weight
-from ._losses import Loss, losses_with
+from ._losses import BY_OUTPUT, Loss
 from ._optim import SOLVERS
 from ._params import Parameters, draw
 from ._predict import few_non_zeros
@@ -71,6 +71,7 @@ def fit(estimator, X, y, sample_weight, one_epoch=False, classes=None):
     given = check(draft, X, y, sample_weight, one_epoch, classes)
     job = prepare(draft, given)
     commit(estimator, draft, job)
+    del draft  # and with it the parameters of before
     train(estimator, job)
     return estimator
 
@@ -187,7 +188,7 @@ def _continued(draft, given):
 def _continued_loss(draft, loss):
     """The loss asked for, unless the net has another output activation: that stays."""
     out_activation = getattr(draft, "out_activation_", loss.out_activation)
-    return loss if out_activation == loss.out_activation else losses_with(out_activation)[0]
+    return loss if out_activation == loss.out_activation else BY_OUTPUT[out_activation]
 
 
 def _optimizer(draft, given, params):

@@ -84,9 +84,7 @@ CLASSIFICATION = {
     "binary": Loss("binary_log_loss", "logistic", columns, _accuracy_of_columns, stratify=_names),
     "constant": Loss("binary_log_loss", "logistic", columns, _always_right, stratify=_names),
 }
-
-
-def losses_with(out_activation):
-    """All rows with this output activation: to the core's forward pass they are the same."""
-    rows = (*REGRESSION.values(), *CLASSIFICATION.values())
-    return [row for row in rows if row.out_activation == out_activation]
+# By output activation, a row that has it: to a forward pass all of these are the same.
+BY_OUTPUT = {
+    row.out_activation: row for row in reversed([*REGRESSION.values(), *CLASSIFICATION.values()])
+}

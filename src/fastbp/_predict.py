@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _core
 from ._input.arguments import parse_max_memory
 from ._input.arrays import finite_data, validated
-from ._losses import losses_with
+from ._losses import BY_OUTPUT
 from ._threads import resolve_n_threads, single_threaded_blas
 
 # Rows in one pass. Larger blocks gave no more speed, only more memory.
@@ -42,7 +42,7 @@ def outputs(estimator, X):
     net = (
         params.layer_sizes,
         (estimator.activation,) * (len(params.layer_sizes) - 2),
-        losses_with(estimator.out_activation_)[0].core,
+        BY_OUTPUT[estimator.out_activation_].core,
         params.flat.dtype.name,
     )
     forward = getattr(estimator, "_forward", None) or Forward()

@@ -130,6 +130,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # Not a parameter here, but an attribute of scikit-learn's class.
     loss = "log_loss"
+    _y_numeric = False
 
     def __init__(
         self,
@@ -255,8 +256,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         from sklearn.preprocessing import LabelBinarizer
 
         return LabelBinarizer().fit(self.classes_)
-
-    _y_numeric = False
 
     def _check_target(self, y, one_epoch, classes):
         kind, codes = encode_labels(self, y, one_epoch, classes)

@@ -134,6 +134,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions(set(REGRESSION))],
     }
+    _y_numeric = True
 
     def __init__(
         self,
@@ -204,8 +205,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         output = outputs(self, X)
         return output[:, 0] if output.shape[1] == 1 else output
-
-    _y_numeric = True
 
     def _check_target(self, y, one_epoch, classes):
         return REGRESSION[self.loss], y
