@@ -10,7 +10,7 @@ ARGS ?=
 REV ?= HEAD
 
 # What the core is compiled by, and with: see there. Objects of two compilers lie in two folders.
-COMPILE := csrc/compile_flags.py
+COMPILE := compile_flags.py
 ifeq ($(origin CC),default)
 CC := $(shell $(PYTHON) $(COMPILE) compiler)
 endif

@@ -11,7 +11,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-sys.path.insert(0, str(Path(__file__).parent / "csrc"))  # a build backend does not add it
+sys.path.insert(0, str(Path(__file__).parent))  # a build backend does not add it
 from compile_flags import compiler, core_flags  # noqa: E402
 
 SOURCES = sorted(glob("csrc/**/*.c", recursive=True))

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "fastbp.h"
+#include "net/net.h"
 
 enum { PACKED, BLAS, GEMM, N_WAYS };
 enum { FORWARD, INPUT_GRAD, WEIGHT_GRAD, N_PRODUCTS };
@@ -20,8 +20,6 @@ enum { MAX_SAMPLES = 400, MIN_SAMPLES = 7, N_JOBS = N_WAYS * N_PRODUCTS };
 static const char *const product_name[N_PRODUCTS] = {"forward", "input_grad", "weight_grad"};
 static const char *const way_name[N_WAYS] = {"packed", "blas", "gemm"};
 static const fbp_activation ACT = FBP_ACT_relu;
-
-static const fbp_after nothing;
 
 static double seconds_now(void) {
     struct timespec now;
@@ -76,152 +74,154 @@ static peak_loop *peak_of(const char *isa, fbp_dtype dtype) {
 
 /* ---- one layer ------------------------------------------------------------------------------------- */
 
+/* The layer is the second of a net, so it has an input gradient, and reads z of a layer with an activation. */
 typedef struct {
-    const fbp_backend *be;
-    fbp_layer layer; /* its `dense` is the way: PACKED or BLAS */
-    int n;
+    fbp_backend be; /* the way: PACKED or BLAS */
+    fbp_net net;
+    fbp_layer layers[2], *layer;
+    fbp_param params[4];
+    void *z_of[2];
+    fbp_tape tape;
+    fbp_pass pass;
     /* W(in,out), b(out), z_in(n,in), dz_rows(n,out) row-major: made once, for all ways */
     void *W, *b, *z_in, *dz_rows;
-    /* results z(n,out), dz_in(n,in) and dW(in,out); dz as this dense likes it */
-    void *z, *dz_in, *dW, *dz, *scratch;
+    void *z, *dW; /* results z(n,out), dW(in,out); dz_in(n,in) is on the tape */
 } bench;
 
-static void set(const fbp_backend *be, void *p, int64_t i, double x) {
-    if (be->dtype == FBP_F32)
+static fbp_dtype dtype_of(const bench *x) { return x->be.kernels->dtype; }
+
+static void set(fbp_dtype dtype, void *p, int64_t i, double x) {
+    if (dtype == FBP_F32)
         ((float *)p)[i] = (float)x;
     else
         ((double *)p)[i] = x;
 }
 
-static double get(const fbp_backend *be, const void *p, int64_t i) {
-    return be->dtype == FBP_F32 ? ((const float *)p)[i] : ((const double *)p)[i];
+static double get(fbp_dtype dtype, const void *p) {
+    return dtype == FBP_F32 ? (double)*(const float *)p : *(const double *)p;
 }
 
-static void fill(const fbp_backend *be, void *p, int64_t count, uint64_t seed) {
+static void fill(fbp_dtype dtype, void *p, int64_t count, uint64_t seed) {
     for (int64_t i = 0; i < count; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        set(be, p, i, (double)(int64_t)(seed >> 40) / (1 << 23) - 1);
+        set(dtype, p, i, (double)(int64_t)(seed >> 40) / (1 << 23) - 1);
     }
 }
 
 /* Run on an arena without a block it measures, on a real one it carves. */
 static void lay_out(fbp_arena *arena, bench *ways) {
-    const fbp_backend *be = ways[PACKED].be;
-    int in = ways[PACKED].layer.in, out = ways[PACKED].layer.out, n = ways[PACKED].n;
+    fbp_dtype dtype = dtype_of(ways);
+    size_t item = fbp_item(dtype);
+    int in = ways->layer->in, out = ways->layer->out;
+    int64_t n = ways->pass.batch.n;
     int *overflow = &arena->overflow;
     arena->cursor = 0;
-    void *W = fbp_arena_take(arena, "W", -1, in, out, be->item);
-    void *b = fbp_arena_take(arena, "b", -1, out, 1, be->item);
-    void *z_in = fbp_arena_take(arena, "z_in", -1, n, in, be->item);
-    void *dz_rows = fbp_arena_take(arena, "dz", -1, n, out, be->item);
+    /* W of the layer before and b of both are among them */
+    void *params = fbp_arena_take(arena, "params", -1, ways->net.n_params, 1, item);
+    void *z_in = fbp_arena_take(arena, "z_in", -1, n, in, item);
+    void *dz_rows = fbp_arena_take(arena, "dz", -1, n, out, item);
     for (int way = PACKED; way <= BLAS; way++) {
         bench *x = &ways[way];
-        const fbp_dense *dense = x->layer.dense;
-        size_t packed = dense->packed_size(be, &x->layer, 0, overflow);
-        size_t packed_T = dense->packed_size(be, &x->layer, 1, overflow);
-        size_t dz = dense->dz_size(be, n, out, overflow), dz_in = dense->dz_size(be, n, in, overflow);
-        size_t scratch = dense->scratch_size(be, &x->layer, n, n, overflow);
-        x->W = W, x->b = b, x->z_in = z_in, x->dz_rows = dz_rows;
-        x->layer.packed = packed ? fbp_arena_take(arena, "packed", -1, 1, (int64_t)packed, 1) : NULL;
-        x->layer.packed_T = packed_T ? fbp_arena_take(arena, "packed_T", -1, 1, (int64_t)packed_T, 1) : NULL;
-        x->dz = fbp_arena_take(arena, "dz", -1, 1, (int64_t)dz, 1);
-        x->dz_in = fbp_arena_take(arena, "dz_in", -1, 1, (int64_t)dz_in, 1);
-        x->scratch = fbp_arena_take(arena, "scratch", -1, 1, (int64_t)scratch, 1);
-        x->z = fbp_arena_take(arena, "z", -1, n, out, be->item);
-        x->dW = fbp_arena_take(arena, "dW", -1, in, out, be->item);
+        const fbp_layer_kind *kind = x->layer->kind;
+        fbp_operand dz = fbp_pass_dz(&x->pass, 1), dz_in = fbp_pass_dz(&x->pass, 0);
+        x->pass.params = params;
+        x->W = fbp_at(params, x->layer->W->offset, dtype);
+        x->b = fbp_at(params, x->layer->b->offset, dtype);
+        x->z_in = x->z_of[0] = z_in;
+        x->dz_rows = dz_rows;
+        if (kind->lay_out)
+            kind->lay_out(&x->be, x->layer, arena, 1, 1);
+        x->tape.dz_top = fbp_arena_take_bytes(arena, "dz", -1, 1, fbp_operand_bytes(&dz, overflow));
+        x->tape.dz[0] = fbp_arena_take_bytes(arena, "dz_in", -1, 1, fbp_operand_bytes(&dz_in, overflow));
+        size_t scratch = kind->scratch ? kind->scratch(&x->be, x->layer, 1, n, n, overflow) : 0;
+        x->pass.scratch = fbp_arena_take_bytes(arena, "scratch", -1, 1, scratch);
+        x->z = fbp_arena_take(arena, "z", -1, n, out, item);
+        x->dW = fbp_arena_take(arena, "dW", -1, in, out, item);
     }
 }
 
 static void prepare(fbp_arena *arena, bench *ways, const fbp_backend *be, int in, int out, int n) {
+    const int widths[] = {1, in, out}, act = ACT;
     *arena = (fbp_arena){0};
     for (int way = PACKED; way <= BLAS; way++) {
-        ways[way] = (bench){.be = be, .n = n};
-        ways[way].layer = (fbp_layer){.in = in, .out = out, .act = ACT, .tile_rows = in, .n_tiles = 1};
-        ways[way].layer.W = 1; /* not the first layer */
-        ways[way].layer.dense = way == PACKED ? &fbp_dense_packed : &fbp_dense_blas;
+        bench *x = &ways[way];
+        *x = (bench){.be = *be};
+        x->be.packed = way == PACKED;
+        if (fbp_net_init(&x->net, x->layers, x->params, 2, widths, &act, FBP_LOSS_squared_error) != FBP_OK)
+            stop("a layer too large");
+        x->layer = &x->layers[1];
+        x->layer->kind = fbp_layer_kind_of(&x->be, x->layer, 1, 0);
+        x->layer->tile_rows = in;
+        x->layer->n_tiles = 1;
+        x->tape.z = x->z_of;
+        x->pass = (fbp_pass){.net = &x->net, .be = &x->be, .tape = &x->tape, .batch = {.n = n}};
     }
     lay_out(arena, ways);
     if (arena->overflow || fbp_arena_alloc(arena, arena->cursor) != FBP_OK)
         stop("no memory");
     lay_out(arena, ways);
-    fill(be, ways[PACKED].W, (int64_t)in * out, 1);
-    fill(be, ways[PACKED].b, out, 2);
-    fill(be, ways[PACKED].z_in, (int64_t)n * in, 3);
-    fill(be, ways[PACKED].dz_rows, (int64_t)n * out, 4);
+    fbp_dtype dtype = be->kernels->dtype;
+    fill(dtype, ways->W, (int64_t)in * out, 1);
+    fill(dtype, ways->b, out, 2);
+    fill(dtype, ways->z_in, (int64_t)n * in, 3);
+    fill(dtype, ways->dz_rows, (int64_t)n * out, 4);
     for (int way = PACKED; way <= BLAS; way++) {
         bench *x = &ways[way];
-        const fbp_dense *dense = x->layer.dense;
-        if (dense->pack)
-            dense->pack(be, &x->layer, x->W, 0, in);
-        if (dense->take_dz)
-            dense->take_dz(be, &x->layer, x->dz, x->dz_rows, 0, n, n);
+        if (x->layer->kind->pack)
+            x->layer->kind->pack(&x->be, x->layer, x->W, 0, in);
+        if (x->be.packed)
+            be->kernels->gemm.pack(x->tape.dz_top, x->dz_rows, out, n, out, 0, n);
         else
-            memcpy(x->dz, x->dz_rows, (size_t)n * out * be->item);
+            memcpy(x->tape.dz_top, x->dz_rows, (size_t)n * (size_t)out * fbp_item(dtype));
     }
 }
 
-/* C = op(A) op(B), row-major, as bare as it gets */
-static void gemm(const fbp_backend *be, char trans_a, char trans_b, int m, int n, int k, void *A, int lda,
-                 void *B, int ldb, void *C, int ldc) {
-    float one = 1, zero = 0;
-    double one_d = 1, zero_d = 0;
-    if (be->dtype == FBP_F32)
-        be->blas->sgemm(&trans_b, &trans_a, &n, &m, &k, &one, B, &ldb, A, &lda, &zero, C, &ldc);
-    else
-        be->blas->dgemm(&trans_b, &trans_a, &n, &m, &k, &one_d, B, &ldb, A, &lda, &zero_d, C, &ldc);
-}
-
 static void run(bench *ways, int product, int way) {
-    bench *x = &ways[way == PACKED ? PACKED : BLAS];
-    const fbp_backend *be = x->be;
-    const fbp_layer *layer = &x->layer;
-    const fbp_left left = {x->z_in, ACT, NULL};
-    int in = layer->in, out = layer->out, n = x->n;
-    if (way == GEMM) {
+    const bench *x = &ways[way == PACKED ? PACKED : BLAS];
+    const fbp_layer *layer = x->layer;
+    const fbp_pass *p = &x->pass;
+    int in = layer->in, out = layer->out, n = (int)p->batch.n;
+    if (way == GEMM) { /* as bare as it gets */
         if (product == FORWARD)
-            gemm(be, 'N', 'N', n, out, in, x->z_in, in, x->W, out, x->z, out);
+            fbp_gemm_blas(x->be.blas, dtype_of(x), 'N', 'N', n, out, in, x->z_in, in, x->W, out, 0, x->z,
+                          out);
         else if (product == INPUT_GRAD)
-            gemm(be, 'N', 'T', n, in, out, x->dz_rows, out, x->W, out, x->dz_in, in);
+            fbp_gemm_blas(x->be.blas, dtype_of(x), 'N', 'T', n, in, out, x->dz_rows, out, x->W, out, 0,
+                          x->tape.dz[0], in);
         else
-            gemm(be, 'T', 'N', in, out, n, x->z_in, in, x->dz_rows, out, x->dW, out);
+            fbp_gemm_blas(x->be.blas, dtype_of(x), 'T', 'N', in, out, n, x->z_in, in, x->dz_rows, out, 0,
+                          x->dW, out);
     } else if (product == FORWARD) {
-        layer->dense->forward(be, layer, x->W, x->b, x->z, &left, 0, n, x->scratch, &nothing);
+        layer->kind->forward(p, 1, x->z, 0, n);
     } else if (product == INPUT_GRAD) {
-        layer->dense->input_grad(be, layer, x->W, x->dz_in, x->dz, x->z_in, ACT, 0, n, n, x->scratch,
-                                 &nothing);
+        layer->kind->input_grad(p, 1, 0, n);
     } else {
-        layer->dense->weight_grad(be, layer, x->dW, x->dz, &left, 0, in, n, 0, x->scratch, &nothing, NULL);
+        layer->kind->weight_grad(p, 1, x->dW, 0, in, 0);
     }
 }
 
 /* Largest difference between packed and blas, over the largest number: both do the same work. */
 static double difference(bench *ways) {
-    const fbp_backend *be = ways->be;
-    int in = ways->layer.in, out = ways->layer.out, n = ways->n;
+    fbp_dtype dtype = dtype_of(ways);
+    int in = ways->layer->in, out = ways->layer->out, n = (int)ways->pass.batch.n;
     double worst = 0;
     for (int product = 0; product < N_PRODUCTS; product++) {
         int rows = product == WEIGHT_GRAD ? in : n, cols = product == INPUT_GRAD ? in : out;
         double far = 0, most = 1e-300;
-        run(ways, product, PACKED);
-        run(ways, product, BLAS);
+        fbp_operand result[2];
+        for (int way = PACKED; way <= BLAS; way++) {
+            bench *x = &ways[way];
+            run(ways, product, way);
+            result[way] = product == INPUT_GRAD
+                              ? fbp_pass_dz(&x->pass, 0)
+                              : fbp_rows(product == FORWARD ? x->z : x->dW, dtype, rows, cols);
+        }
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < cols; j++) {
-                double found[2];
-                for (int way = PACKED; way <= BLAS; way++) {
-                    const bench *x = &ways[way];
-                    int64_t at = (int64_t)i * cols + j;
-                    if (product == INPUT_GRAD) { /* in panels */
-                        int64_t panel = x->layer.dense->dz_panel(be, cols);
-                        at = (j / panel * n + i) * panel + j % panel;
-                    }
-                    found[way] = get(be,
-                                     product == FORWARD      ? x->z
-                                     : product == INPUT_GRAD ? x->dz_in
-                                                             : x->dW,
-                                     at);
-                }
-                far = fmax(far, fabs(found[0] - found[1]));
-                most = fmax(most, fabs(found[1]));
+                double packed = get(dtype, fbp_element(&result[PACKED], i, j));
+                double blas = get(dtype, fbp_element(&result[BLAS], i, j));
+                far = fmax(far, fabs(packed - blas));
+                most = fmax(most, fabs(blas));
             }
         worst = fmax(worst, far / most);
     }
@@ -278,7 +278,7 @@ int main(int argc, char **argv) {
     if (!blas.sgemm || !blas.dgemm)
         stop("the BLAS library lacks these functions");
     fbp_dtype dtype = strcmp(argv[4], "float64") == 0 ? FBP_F64 : FBP_F32;
-    fbp_backend be = {dtype, dtype == FBP_F32 ? sizeof(float) : sizeof(double), fbp_kernels_of(dtype), &blas};
+    fbp_backend be = {.kernels = fbp_kernels_of(dtype), .blas = &blas};
     double seconds = atof(argv[5]);
     printf("{\"level\": \"%s\", \"dtype\": \"%s\", \"shapes\": [", be.kernels->isa, argv[4]);
     for (int i = 6; i < argc; i++) {

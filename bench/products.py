@@ -43,11 +43,11 @@ def build():
     Path
         The program.
     """
-    sys.path.insert(0, str(CORE))
+    sys.path.insert(0, str(ROOT))
     from compile_flags import compiler, core_flags
 
     sources = [Path(__file__).with_suffix(".c"), *sorted(CORE.rglob("*.c"))]
-    headers = [*CORE.rglob("*.h"), CORE / "compile_flags.py"]
+    headers = [*CORE.rglob("*.h"), ROOT / "compile_flags.py"]
     program = BUILD / f"products{re.sub('[^a-z0-9]+', '_', str(compiler()))}"
     newest = max(path.stat().st_mtime for path in (*sources, *headers))
     if not program.exists() or program.stat().st_mtime < newest:

@@ -11,7 +11,7 @@ import pytest
 C = Path(__file__).parent / "c"
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "csrc"
-sys.path.insert(0, str(CORE))
+sys.path.insert(0, str(ROOT))
 
 
 def compiler():

@@ -69,17 +69,19 @@ ACTIVATIONS = {
 
 
 class Loss(NamedTuple):
-    """A loss with the output activation that makes ``dz = a - y``.
+    """A loss with its output activation.
 
     ``output(z)`` is the output activation, (n, out). ``rows(z, y)`` is the loss of every row,
     (n,), in float64, summed over outputs, from z in a stable form. ``clipped_rows(a, y)`` is
     the same from probabilities kept inside [eps, 1 - eps], as scikit-learn reports it; None
-    where there is nothing to clip.
+    where there is nothing to clip. ``slope(a, y)`` is dz; the default is that of the canonical
+    output activation.
     """
 
     output: Callable
     rows: Callable
     clipped_rows: Callable | None = None
+    slope: Callable = lambda a, y: a - y
 
 
 def _xlogx(y):
@@ -236,7 +238,7 @@ def value_and_grad(
     grad = np.empty_like(params)
     dWs, dbs = views(grad, layer_sizes)
     scale = (w / total).astype(params.dtype)[:, None]
-    dz = (LOSSES[loss].output(zs[-1]) - y) * scale
+    dz = LOSSES[loss].slope(LOSSES[loss].output(zs[-1]), y) * scale
     for layer in range(len(coefs) - 1, -1, -1):
         dWs[layer][:] = inputs[layer].T @ dz + params.dtype.type(alpha / total) * coefs[layer]
         dbs[layer][:] = dz.sum(axis=0)

@@ -15,8 +15,9 @@ def core(tmp_path_factory):
         pytest.skip("the sources of the core are not here")
     folder = tmp_path_factory.mktemp("core")
     # The longest first.
-    sources = sorted(CORE.rglob("*.c"), key=lambda path: not path.stem.startswith("kernels"))
-    objects = [folder / f"{source.stem}.o" for source in sources]
+    sources = sorted(CORE.glob("*/*.c"), key=lambda path: not path.stem.startswith("kernels"))
+    # Files of two folders may have one name.
+    objects = [folder / f"{source.parent.name}-{source.stem}.o" for source in sources]
     running = []
     for source, target in zip(sources, objects, strict=True):
         running.append(start(*core_flags(), "-c", source, "-o", target))

@@ -19,6 +19,8 @@ import pytest
 
 import fastbp
 from fastbp import _core
+from fastbp._losses import REGRESSION
+from fastbp._optim import SOLVERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,6 +77,20 @@ def test_docstring_examples(name):
 def test_examples_run(script, capsys):
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "documented, names",
+    [
+        (fastbp.MLPClassifier, [*_core.ACTIVATIONS, *SOLVERS]),
+        (fastbp.MLPRegressor, [*_core.ACTIVATIONS, *SOLVERS, *REGRESSION]),
+        (fastbp.Network, [*_core.ACTIVATIONS, *_core.LOSSES]),
+        (fastbp.memory_plan, [*_core.OPTIMIZERS, *SOLVERS, *_core.LOSSES]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_docstrings_list_every_name(documented, names):
+    assert [name for name in names if f'"{name}"' not in documented.__doc__] == []
 
 
 def test_links_lead_somewhere():

@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn.neural_network
-from conftest import AWKWARD
+from conftest import AWKWARD, make_targets
 from estimator_problems import (
     DIGIT_LABELS,
     DIGITS,
@@ -31,6 +31,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
 
 from fastbp import MLPClassifier, MLPRegressor
+from fastbp._losses import REGRESSION
+from fastbp._optim import SOLVERS, is_stochastic
+
+STOCHASTIC = [*filter(is_stochastic, SOLVERS)]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -182,7 +186,7 @@ def _through_joblib(est, folder, **how):
 
 @both
 @pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_copies_predict_and_go_on_alike(cls, how, solver, tmp_path):
     original = fitted(cls, solver=solver)
     X, y = inputs(cls), targets(cls)
@@ -277,7 +281,7 @@ def test_warm_start_goes_on_and_cold_start_does_not(cls):
 
 
 @both
-@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("solver", STOCHASTIC)
 def test_partial_fit_epochs_equal_fit(cls, solver):
     X, y = inputs(cls), targets(cls)
     # Without shuffling, epochs do not depend on how the generator is seeded.
@@ -298,6 +302,16 @@ def test_partial_fit_after_lbfgs(cls):
         est.partial_fit(inputs(cls), targets(cls))
     est.set_params(solver="adam").partial_fit(inputs(cls), targets(cls))
     assert len(est.loss_curve_) == 1
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("loss", REGRESSION)
+def test_every_loss_of_the_regressor_is_lowered_by_every_solver(loss, solver):
+    y = make_targets(loss, len(X_REG), 2, np.random.default_rng(0))
+    first = small(MLPRegressor, loss=loss, solver=solver, max_iter=1).fit(X_REG, y)
+    est = small(MLPRegressor, loss=loss, solver=solver, max_iter=30).fit(X_REG, y)
+    assert est.loss_ < first.loss_
+    assert est.out_activation_ == REGRESSION[loss].out_activation
 
 
 def test_widths_cannot_change_under_warm_start():

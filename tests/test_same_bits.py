@@ -166,3 +166,26 @@ def test_outputs_of_uneven_layers_are_the_same_bits(dtype, dense, monkeypatch):
         net = fastbp.Network(sizes, dtype=dtype, batch_size=300, n_threads=n_threads)
         found.add(digest(net.forward(params, X)))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("rows", [750, 612, 512, 200])
+def test_threads_of_a_forward_pass_agree_on_where_the_rows_lie(rows):
+    """Threads may be in a whole pass and in the short last one at once, in the same buffer."""
+    layer_sizes, rng = (1100, 32, 4), np.random.default_rng(7)
+    X = rng.normal(size=(rows, 1100)).astype(np.float32)
+    order = rng.permutation(rows)
+    params = make_params(layer_sizes, rng, "float32")
+    outputs = [np.empty((rows, 4), np.float32) for _ in range(2)]
+    for out, n_threads, times in zip(outputs, (1, 3), (1, 400), strict=True):
+        trainer = _core.Trainer(
+            layer_sizes,
+            ("relu",),
+            "squared_error",
+            "float32",
+            256,
+            n_threads=n_threads,
+            forward_only=True,
+        )
+        for _ in range(times):
+            trainer.forward(params, _core.Data(X), out, order=order)
+            np.testing.assert_array_equal(out, outputs[0])

@@ -7,6 +7,8 @@ import sys
 import time
 import warnings
 
+from ._optim import SOLVERS
+
 
 def main(argv=None):
     """Run the command line.
@@ -59,7 +61,7 @@ def _parser():
     )
     plan.add_argument("--batch-size", type=int, default=200)
     plan.add_argument("--dtype", default="float32", help="float32 or float64")
-    plan.add_argument("--solver", default="adam", help="adam, sgd, lbfgs or none")
+    plan.add_argument("--solver", default="adam", help=f"{', '.join(SOLVERS)} or none")
     plan.add_argument("--n-threads", type=int, default=None)
     plan.add_argument("--activation", default="relu", help="of the hidden layers")
     plan.add_argument("--max-memory", default=None, help="cap on the arena: 64MB, 1.5GiB or bytes")

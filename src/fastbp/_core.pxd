@@ -26,16 +26,7 @@ cdef extern from "fastbp.h" nogil:
     const char *const fbp_loss_name[]
     const char *const fbp_optimizer_name[]
     const int fbp_optimizer_states[]
-
-    ctypedef struct fbp_row:
-        char name[24]
-        int64_t shape[2]
-        size_t offset
-        size_t bytes
-    ctypedef struct fbp_arena:
-        char *base
-        size_t cursor
-        int n_rows
+    const char *const fbp_optimizer_state_name[][2]
 
     ctypedef struct fbp_data:
         int64_t rows
@@ -52,6 +43,20 @@ cdef extern from "fastbp.h" nogil:
 
     int fbp_cpu_levels(const char **names)
 
+    ctypedef struct fbp_kernels:
+        pass
+    const fbp_kernels *fbp_kernels_of(fbp_dtype dtype)
+    enum:
+        FBP_FINITE_SHARE
+    int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads)
+
+    ctypedef struct fbp_param:
+        char name[16]
+        int64_t offset
+        int rows, cols
+        double rate, decay
+    fbp_status fbp_params_init(fbp_param *params, int n_layers, const int *widths)
+
     ctypedef void fbp_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *,
                             float *, float *, int *) noexcept nogil
     ctypedef void fbp_dgemm(char *, char *, int *, int *, int *, double *, double *, int *, double *, int *,
@@ -59,17 +64,6 @@ cdef extern from "fastbp.h" nogil:
     ctypedef struct fbp_blas:
         fbp_sgemm *sgemm
         fbp_dgemm *dgemm
-    ctypedef struct fbp_kernels:
-        pass
-    const fbp_kernels *fbp_kernels_of(fbp_dtype dtype)
-    ctypedef struct fbp_dense:
-        const char *name
-    ctypedef struct fbp_layer:
-        const fbp_dense *dense
-    ctypedef struct fbp_net:
-        int n_layers
-        fbp_layer *layers
-        int64_t n_params
 
     ctypedef struct fbp_config:
         int n_layers
@@ -81,25 +75,33 @@ cdef extern from "fastbp.h" nogil:
         int64_t batch
         int n_threads
         size_t max_memory
-        int csr
+        int sparse
         int forward_only
         const fbp_blas *blas
-    ctypedef struct fbp_pool:
-        pass
-    fbp_status fbp_pool_new(fbp_pool **pool, int n_threads)
     ctypedef struct fbp_trainer:
-        fbp_net net
-        fbp_arena arena
-        fbp_arena store
-        fbp_pool *pool
-        fbp_optimizer optimizer
-        int64_t fpass "pass"
-        int n_threads
-        int forward_only
-
-    fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure, fbp_row *rows,
-                               int max_rows)
+        pass
+    fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure)
     void fbp_trainer_free(fbp_trainer *tr)
+
+    ctypedef struct fbp_plan_row:
+        char name[24]
+        int64_t shape[2]
+        size_t offset
+        size_t bytes
+    ctypedef struct fbp_plan:
+        const fbp_plan_row *arena_rows
+        const fbp_plan_row *kept_rows
+        int n_arena_rows, n_kept_rows
+        size_t arena_bytes, kept_bytes
+        const char *arena
+        int64_t batch_rows
+        int n_threads
+        int64_t n_params
+        const char *products
+    fbp_plan fbp_trainer_plan(const fbp_trainer *tr)
+
+    void fbp_trainer_forget_team(fbp_trainer *tr)
+    fbp_status fbp_trainer_start_team(fbp_trainer *tr)
 
     ctypedef struct fbp_epoch:
         const fbp_data *data
@@ -117,10 +119,6 @@ cdef extern from "fastbp.h" nogil:
     void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch)
     double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad)
     void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result)
-
-    enum:
-        FBP_FINITE_SHARE
-    int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads)
 
 
 cdef extern from *:

@@ -15,6 +15,10 @@ class _Plan(TypedDict):
     n_threads: int
     dense: tuple[str, ...]
 
+ACTIVATIONS: tuple[str, ...]
+LOSSES: tuple[str, ...]
+OPTIMIZERS: tuple[str, ...]
+
 class Parameter(NamedTuple):
     name: str
     offset: int
@@ -22,13 +26,9 @@ class Parameter(NamedTuple):
     rate: float
     decay: float
 
-ACTIVATIONS: tuple[str, ...]
-LOSSES: tuple[str, ...]
-OPTIMIZERS: tuple[str, ...]
-
+def parameters(layer_sizes: Sequence[int]) -> tuple[Parameter, ...]: ...
 def cpu_levels() -> list[str]: ...
 def cpu_level() -> str: ...
-def parameters(layer_sizes: Sequence[int]) -> tuple[Parameter, ...]: ...
 def plan(
     layer_sizes: Sequence[int],
     activations: Sequence[str],

@@ -57,28 +57,6 @@ def cpu_level():
     return cpu_levels()[0]
 
 
-Parameter = collections.namedtuple("Parameter", "name offset shape rate decay", module=__name__)
-
-
-def parameters(layer_sizes):
-    """The flat parameter vector, piece by piece in its order: every W (in, out), then every b (out,).
-
-    `rate` multiplies the learning rate of a piece, `decay` its L2 penalty. OverflowError: the widths are
-    beyond the core, or the bytes of the vector cannot be counted in a machine word.
-    """
-    if not all(1 <= size <= MAX_DIMENSION for size in layer_sizes):
-        raise OverflowError(f"layer_sizes must be between 1 and {MAX_DIMENSION}, got {tuple(layer_sizes)}")
-    table, offset = [], 0
-    pieces = [("W", l, (n_in, n_out), 1.0) for l, (n_in, n_out) in enumerate(zip(layer_sizes, layer_sizes[1:]))]
-    pieces += [("b", l, (n_out,), 0.0) for l, n_out in enumerate(layer_sizes[1:])]
-    for letter, l, shape, decay in pieces:
-        table.append(Parameter(f"{letter}[{l}]", offset, shape, 1.0, decay))
-        offset += shape[0] * shape[1] if len(shape) == 2 else shape[0]
-    if 8 * offset >= 1 << 63:
-        raise OverflowError(f"the parameters of layer_sizes={tuple(layer_sizes)} cannot be counted in a machine word")
-    return tuple(table)
-
-
 cdef class Data:
     """A view of the caller's X, y and weights; it keeps them alive and copies nothing.
 
@@ -172,8 +150,8 @@ def all_finite(X, int n_threads=1):
     cdef Data data = X if isinstance(X, Data) else Data(X)
     cdef const fbp_kernels *kernels = fbp_kernels_of(data.c.x_dtype)  # reads the environment: needs the GIL
     cdef bint finite
-    if data.c.csr:
-        raise TypeError("all_finite takes a dense X")
+    if data.c.csr or data.c.x_dtype not in (FBP_F32, FBP_F64):
+        raise TypeError("all_finite takes a dense X of floats")
     with nogil:
         finite = fbp_all_finite(kernels, &data.c, n_threads)
     return finite
@@ -183,6 +161,57 @@ cdef int _index(tuple names, name, what) except -1:
     if name not in names:
         raise ValueError(f"{what} must be one of {', '.join(names)}; got {name!r}")
     return names.index(name)
+
+
+Parameter = collections.namedtuple("Parameter", "name offset shape rate decay", module=__name__)
+Parameter.__doc__ = """One piece of the flat vector of parameters: a row of `parameters`."""
+
+
+cdef int *_widths(layer_sizes) except NULL:
+    """The layer sizes as ints, to be freed; OverflowError if one does not fit."""
+    if not all(1 <= size <= MAX_DIMENSION for size in layer_sizes):
+        raise OverflowError(f"layer_sizes must be between 1 and {MAX_DIMENSION}, got {tuple(layer_sizes)}")
+    cdef int n = len(layer_sizes)
+    cdef int *widths = <int *>calloc(2 * n, sizeof(int))
+    if widths == NULL:
+        raise MemoryError("no memory for the description of the net")
+    for i in range(n):
+        widths[i] = layer_sizes[i]
+    return widths
+
+
+def parameters(layer_sizes):
+    """The table of a net's parameters: what lies where in the flat vector.
+
+    Returns
+    -------
+    tuple of Parameter
+        ``(name, offset, shape, rate, decay)`` of "W[0]", "W[1]", ..., then of "b[0]", ...: the offset in numbers, and
+        the factors on the optimizer's step size and weight decay.
+
+    Raises
+    ------
+    OverflowError
+        If the numbers cannot be counted in a machine word.
+    """
+    cdef int n_layers = len(layer_sizes) - 1
+    cdef int *widths = _widths(layer_sizes)
+    cdef fbp_param *table = <fbp_param *>calloc(2 * n_layers, sizeof(fbp_param))
+    cdef fbp_status status
+    try:
+        if table == NULL:
+            raise MemoryError("no memory for the table of parameters")
+        status = fbp_params_init(table, n_layers, widths)
+        if status != FBP_OK:
+            raise OverflowError(f"{fbp_status_text[<int>status].decode()}: layer_sizes={tuple(layer_sizes)}")
+        rows = []
+        for i in range(2 * n_layers):
+            shape = (table[i].rows, table[i].cols)[i >= n_layers:]
+            rows.append(Parameter(table[i].name.decode(), table[i].offset, shape, table[i].rate, table[i].decay))
+        return tuple(rows)
+    finally:
+        free(table)
+        free(widths)
 
 
 cdef class Trainer:
@@ -211,9 +240,8 @@ cdef class Trainer:
 
     cdef fbp_trainer *c
     cdef fbp_config config
-    cdef fbp_row *rows
+    cdef fbp_plan p
     cdef int *sizes
-    cdef int n_rows
     cdef int forks  # as many as when the team was made
     cdef readonly object dtype
     cdef readonly tuple layer_sizes
@@ -227,16 +255,9 @@ cdef class Trainer:
         if n < 2 or len(activations) != n - 2:
             raise ValueError(f"layer_sizes needs at least two entries and one activation per hidden layer, "
                              f"got {n} and {len(activations)}")
-        if not all(1 <= size <= MAX_DIMENSION for size in layer_sizes):
-            raise OverflowError(f"layer_sizes must be between 1 and {MAX_DIMENSION}, got {self.layer_sizes}")
         if not 1 <= batch_size < 1 << 62:
             raise OverflowError(f"batch_size must be between 1 and 2**62, got {batch_size}")
-        self.sizes = <int *>calloc(2 * n, sizeof(int))
-        self.rows = <fbp_row *>calloc(2 * n + 16, sizeof(fbp_row))
-        if self.sizes == NULL or self.rows == NULL:
-            raise MemoryError("no memory for the description of the net")
-        for i in range(n):
-            self.sizes[i] = layer_sizes[i]
+        self.sizes = _widths(layer_sizes)  # and room for as many activations
         for i in range(n - 2):
             self.sizes[n + i] = _index(ACTIVATIONS, activations[i], "activation")
         self.config = fbp_config(
@@ -244,22 +265,23 @@ cdef class Trainer:
             loss=<fbp_loss>_index(LOSSES, loss, "loss"),
             dtype=FBP_F64 if _index(("float32", "float64"), str(dtype), "dtype") else FBP_F32,
             optimizer=<fbp_optimizer>_index(OPTIMIZERS, optimizer, "optimizer"),
-            batch=batch_size, n_threads=n_threads, max_memory=max_memory, csr=sparse,
+            batch=batch_size, n_threads=n_threads, max_memory=max_memory, sparse=sparse,
             forward_only=forward_only, blas=scipy_blas())
         self.dtype = np.dtype(str(dtype))
         self.forks = _forks
-        status = fbp_trainer_new(&self.c, &self.config, measure, self.rows, 2 * n + 16)
+        status = fbp_trainer_new(&self.c, &self.config, measure)
+        if self.c != NULL:
+            self.p = fbp_trainer_plan(self.c)
         if status != FBP_OK:
             self._raise(status, max_memory)
-        self.n_rows = self.c.arena.n_rows + self.c.store.n_rows
 
     cdef _raise(self, fbp_status status, max_memory):
         exception = getattr(builtins, fbp_status_exception[<int>status].decode())
         message = fbp_status_text[<int>status].decode()
         if self.c != NULL:
-            needed = self.c.arena.cursor + self.c.store.cursor
+            needed = self.p.arena_bytes + self.p.kept_bytes
             if exception is ValueError:
-                message += f": got max_memory={max_memory}, one row needs {self.c.arena.cursor} bytes"
+                message += f": got max_memory={max_memory}, one row needs {self.p.arena_bytes} bytes"
             elif exception is MemoryError:
                 message += f": the net needs {needed} bytes for mini-batches of {self.config.batch} rows"
         if exception is OverflowError:
@@ -268,57 +290,59 @@ cdef class Trainer:
 
     def __dealloc__(self):
         if self.c != NULL and self.forks != _forks:
-            self.c.pool = NULL
+            fbp_trainer_forget_team(self.c)
         fbp_trainer_free(self.c)
-        free(self.rows)
         free(self.sizes)
 
     @property
     def n_params(self):
-        return self.c.net.n_params
+        return self.p.n_params
 
     @property
     def batch_rows(self):
         """Rows of one pass over the arena; less than `batch_size` where `max_memory` asks for it."""
-        return self.c.fpass
+        return self.p.batch_rows
 
     @property
     def n_threads(self):
         """Threads in the team: at most those asked for, fewer where shapes are not worth them."""
-        return self.c.n_threads
+        return self.p.n_threads
 
     def plan(self):
         """Every piece of memory: a dict of rows (name, shape, offset, bytes) and totals."""
-        cdef int64_t vector = self.c.net.n_params * self.dtype.itemsize
+        cdef int64_t vector = self.p.n_params * self.dtype.itemsize
         rows = []
-        for i in range(self.n_rows):
-            row = self.rows[i]
-            shape = tuple(row.shape[k] for k in range(2))
-            rows.append((row.name.decode(), shape, row.offset if i < self.c.arena.n_rows else None, row.bytes))
+        for i in range(self.p.n_arena_rows):
+            rows.append(self._row(&self.p.arena_rows[i], self.p.arena_rows[i].offset))
+        for i in range(self.p.n_kept_rows):
+            rows.append(self._row(&self.p.kept_rows[i], None))
         vectors = ["params"]
-        if not self.c.forward_only:
-            if self.c.optimizer == FBP_OPT_none:
+        if not self.config.forward_only:
+            if self.config.optimizer == FBP_OPT_none:
                 vectors.append("grad")
-            names = {1: ["velocity"], 2: ["m", "v"]}
-            vectors += names.get(fbp_optimizer_states[<int>self.c.optimizer], [])
-        rows += [(name, (self.c.net.n_params,), None, vector) for name in vectors]
+            for i in range(fbp_optimizer_states[<int>self.config.optimizer]):
+                vectors.append(fbp_optimizer_state_name[<int>self.config.optimizer][i].decode())
+        rows += [(name, (self.p.n_params,), None, vector) for name in vectors]
         return {
             "rows": rows,
-            "arena_bytes": self.c.arena.cursor,
-            "total_bytes": self.c.arena.cursor + self.c.store.cursor + vector * len(vectors),
-            "batch_rows": self.c.fpass,
-            "n_threads": self.c.n_threads,
-            "dense": tuple(self.c.net.layers[l].dense.name.decode() for l in range(self.c.net.n_layers)),
+            "arena_bytes": self.p.arena_bytes,
+            "total_bytes": self.p.arena_bytes + self.p.kept_bytes + vector * len(vectors),
+            "batch_rows": self.p.batch_rows,
+            "n_threads": self.p.n_threads,
+            "dense": (self.p.products.decode(),) * self.config.n_layers,
         }
+
+    cdef _row(self, const fbp_plan_row *row, offset):
+        return (<const char *>row.name).decode(), (row.shape[0], row.shape[1]), offset, row.bytes
 
     def buffers(self):
         """(name, address, bytes) of every piece of the arena."""
-        return [(self.rows[i].name.decode(), <size_t>self.c.arena.base + self.rows[i].offset, self.rows[i].bytes)
-                for i in range(self.c.arena.n_rows)]
+        return [((<const char *>self.p.arena_rows[i].name).decode(), <size_t>self.p.arena + self.p.arena_rows[i].offset,
+                 self.p.arena_rows[i].bytes) for i in range(self.p.n_arena_rows)]
 
     cdef void *_vector(self, a, name, bint written=True) except NULL:
         if (not isinstance(a, np.ndarray) or a.dtype != self.dtype or a.ndim != 1
-                or (<cnp.ndarray>a).shape[0] != self.c.net.n_params or not a.flags.c_contiguous
+                or (<cnp.ndarray>a).shape[0] != self.p.n_params or not a.flags.c_contiguous
                 or not a.flags.aligned):
             raise ValueError(f"{name} must be a contiguous {self.dtype} array of shape ({self.n_params},), "
                              f"got {getattr(a, 'dtype', type(a))} of shape {getattr(a, 'shape', None)}")
@@ -330,8 +354,8 @@ cdef class Trainer:
         """The threads of a team made before a fork stayed in the parent: a child makes its own."""
         cdef fbp_status status
         if self.forks != _forks:
-            self.c.pool = NULL
-            status = fbp_pool_new(&self.c.pool, self.c.n_threads)
+            fbp_trainer_forget_team(self.c)
+            status = fbp_trainer_start_team(self.c)
             if status != FBP_OK:
                 self._raise(status, None)
             self.forks = _forks
@@ -342,9 +366,9 @@ cdef class Trainer:
         memset(e, 0, sizeof(fbp_epoch))
         if data.n_features != self.sizes[0]:
             raise ValueError(f"X has {data.n_features} features, the net takes {self.sizes[0]}")
-        if self.c.arena.base == NULL:
+        if self.p.arena == NULL:
             raise ValueError("this Trainer only measures")
-        if self.config.csr and not data.c.csr:
+        if self.config.sparse and not data.c.csr:
             raise ValueError("this Trainer was made for CSR input")
         self._have_team()
         e.data = &data.c
@@ -385,7 +409,7 @@ cdef class Trainer:
         cdef fbp_epoch e
         self._prepare(&e, params, data, order, True)
         self._check_targets(data)
-        if len(state) != fbp_optimizer_states[<int>self.config.optimizer] or not len(state) or self.c.forward_only:
+        if len(state) != fbp_optimizer_states[<int>self.config.optimizer] or not len(state) or self.config.forward_only:
             raise ValueError(f"state has {len(state)} vectors, which the optimizer of this Trainer does not take")
         for i in range(len(state)):
             e.state[i] = self._vector(state[i], "state")
@@ -414,7 +438,7 @@ cdef class Trainer:
         cdef double value
         self._prepare(&e, params, data, order, False)
         self._check_targets(data)
-        if self.config.optimizer != FBP_OPT_none or self.c.forward_only:
+        if self.config.optimizer != FBP_OPT_none or self.config.forward_only:
             raise ValueError("value_and_grad needs a Trainer with optimizer 'none'")
         if grad is not None:
             g = self._vector(grad, "grad")

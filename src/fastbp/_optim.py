@@ -30,6 +30,19 @@ class _Optimizer:
         self.t = 0
         self.state = tuple(zeros(params.size, params.dtype) for _ in range(self.n_states))
 
+    def count(self, steps):
+        """Note that `steps` updates were done."""
+        self.t += steps
+
+    def iteration_ends(self, time_step):
+        """Nothing without a schedule over epochs; `time_step` is samples seen."""
+
+    def trigger_stopping(self, msg, verbose):
+        """Stop, whatever the learning rate."""
+        if verbose:
+            print(f"{msg} Stopping.")
+        return True
+
 
 class Adam(_Optimizer):
     """State of the Adam method.
@@ -63,20 +76,11 @@ class Adam(_Optimizer):
         }
 
     def count(self, steps):
-        """Note that `steps` updates were done."""
-        self.t += steps
+        """The same, and the learning rate that goes with it."""
+        super().count(steps)
         if self.t:
             correction = np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
             self.learning_rate = float(self.learning_rate_init * correction)
-
-    def iteration_ends(self, time_step):
-        """Nothing: Adam has no schedule over epochs."""
-
-    def trigger_stopping(self, msg, verbose):
-        """Stop, whatever the learning rate."""
-        if verbose:
-            print(f"{msg} Stopping.")
-        return True
 
 
 class SGD(_Optimizer):
@@ -109,10 +113,6 @@ class SGD(_Optimizer):
     def epoch_arguments(self):
         """Keyword arguments of ``Trainer.train_epoch``."""
         return {"learning_rate": self.learning_rate, "momentum": self.momentum, "t": self.t}
-
-    def count(self, steps):
-        """Note that `steps` updates were done."""
-        self.t += steps
 
     def iteration_ends(self, time_step):
         """Lower the learning rate of the inverse-scaling schedule; `time_step` is samples seen."""

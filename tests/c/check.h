@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "fastbp.h"
+#include "kernels/kernels.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CHECK_SANITIZED 1
@@ -60,8 +61,7 @@ static char check_where[128];
 static inline void check_fault(int number) {
     (void)number;
     const char text[] = "a forbidden page was touched: ";
-    if (write(1, text, sizeof text - 1) < 0 || write(1, check_where, strlen(check_where)) < 0 ||
-        write(1, "\n", 1) < 0)
+    if (write(1, text, sizeof text - 1) < 0 || write(1, check_where, strlen(check_where)) < 0 || write(1, "\n", 1) < 0)
         _exit(4);
     _exit(3);
 }
@@ -110,9 +110,7 @@ static inline void fill_random(void *a, int64_t count, double low, double high, 
 }
 
 /* The same kind of number: both finite, both NaN, or the same infinity. */
-static inline int same_kind(double a, double b) {
-    return isnan(a) ? isnan(b) : isinf(a) ? a == b : isfinite(b);
-}
+static inline int same_kind(double a, double b) { return isnan(a) ? isnan(b) : isinf(a) ? a == b : isfinite(b); }
 
 /* The same numbers to the bit; which NaN a NaN is may differ. */
 static inline int same_bits(const void *a, const void *b, int64_t count, fbp_dtype dtype) {
@@ -133,8 +131,7 @@ enum { CHECK_N_SIZES = sizeof CHECK_SIZES / sizeof *CHECK_SIZES, CHECK_LARGEST =
 
 static inline void use_level(const char *const *names, int level, const char *always) {
     char list[128] = "";
-    if (always)
-        snprintf(list, sizeof list, "%s", always);
+    if (always) snprintf(list, sizeof list, "%s", always);
     for (int i = 0; i < level; i++) {
         size_t length = strlen(list);
         snprintf(list + length, sizeof list - length, ",%s", names[i]);

@@ -23,15 +23,13 @@ static atomic_long calls;
 
 static int in_blas(void *code) {
     Dl_info info;
-    if (!dladdr(code, &info) || !info.dli_fname)
-        return 0;
+    if (!dladdr(code, &info) || !info.dli_fname) return 0;
     const char *slash = strrchr(info.dli_fname, '/'), *file = slash ? slash + 1 : info.dli_fname;
     return strncmp(file, "lib", 3) == 0 && (strstr(file, "blas") || strstr(file, "mkl"));
 }
 
 static void count(void *caller) {
-    if (atomic_load_explicit(&counting, memory_order_relaxed) && !in_blas(caller))
-        atomic_fetch_add(&calls, 1);
+    if (atomic_load_explicit(&counting, memory_order_relaxed) && !in_blas(caller)) atomic_fetch_add(&calls, 1);
 }
 #define COUNT() count(__builtin_return_address(0))
 
@@ -81,12 +79,10 @@ void *aligned_alloc(size_t alignment, size_t size) {
 }
 
 int posix_memalign(void **block, size_t alignment, size_t size) {
-    if (alignment % sizeof(void *) || (alignment & (alignment - 1)) || !alignment)
-        return EINVAL;
+    if (alignment % sizeof(void *) || (alignment & (alignment - 1)) || !alignment) return EINVAL;
     COUNT();
     void *found = __libc_memalign(alignment, size);
-    if (!found)
-        return ENOMEM;
+    if (!found) return ENOMEM;
     *block = found;
     return 0;
 }

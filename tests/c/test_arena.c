@@ -1,16 +1,16 @@
 /* The arena: sizes are counted with every overflow seen, measured is carved, a reset gives back the same
  * addresses, and a block that nobody has is a status. */
 #include "check.h"
+#include "runtime/arena.h"
 
 static void sizes_are_whole_cache_lines(void) {
     int overflow = 0;
     for (int64_t rows = 0; rows < 70; rows++)
         for (int64_t cols = 0; cols < 70; cols++)
             for (size_t item = 1; item <= 8; item *= 2) {
-                size_t bytes = (size_t)rows * (size_t)cols * item,
-                       size = fbp_size(rows, cols, item, &overflow);
-                CHECK(size % FBP_ALIGN == 0 && size >= bytes && size < bytes + FBP_ALIGN,
-                      "%ld x %ld x %zu: %zu", (long)rows, (long)cols, item, size);
+                size_t bytes = (size_t)rows * (size_t)cols * item, size = fbp_size(rows, cols, item, &overflow);
+                CHECK(size % FBP_ALIGN == 0 && size >= bytes && size < bytes + FBP_ALIGN, "%ld x %ld x %zu: %zu",
+                      (long)rows, (long)cols, item, size);
             }
     CHECK(!overflow, "a small size");
 }
@@ -38,8 +38,7 @@ static void sizes_beyond_the_machine_are_seen(void) {
         CHECK(overflow && size == 0, "case %zu: %zu", i, size);
     }
     int overflow = 0;
-    CHECK(fbp_size(PTRDIFF_MAX - 64, 1, 1, &overflow) == (size_t)PTRDIFF_MAX - 63 && !overflow,
-          "the largest size");
+    CHECK(fbp_size(PTRDIFF_MAX - 64, 1, 1, &overflow) == (size_t)PTRDIFF_MAX - 63 && !overflow, "the largest size");
     overflow = 1;
     fbp_size(1, 1, 1, &overflow);
     CHECK(overflow, "an earlier overflow must not be forgotten");
@@ -69,14 +68,13 @@ struct piece {
 
 static void carve(fbp_arena *arena, const struct piece *pieces, char **address) {
     for (int i = 0; i < PIECES; i++)
-        address[i] =
-            fbp_arena_take(arena, "piece", i % 3 ? i : -1, pieces[i].rows, pieces[i].cols, pieces[i].item);
+        address[i] = fbp_arena_take(arena, "piece", i % 3 ? i : -1, pieces[i].rows, pieces[i].cols, pieces[i].item);
 }
 
 static void measured_is_carved(void) {
     for (int round = 0; round < 200; round++) {
         struct piece pieces[PIECES];
-        fbp_row plan[PIECES], rows[PIECES];
+        fbp_plan_row plan[PIECES], rows[PIECES];
         char *address[PIECES], *again[PIECES];
         for (int i = 0; i < PIECES; i++)
             pieces[i] = (struct piece){random_below(20), random_below(67), (size_t)1 << random_below(4)};
@@ -121,7 +119,7 @@ static void measured_is_carved(void) {
 }
 
 static void rows_have_names_and_a_limit(void) {
-    fbp_row rows[3];
+    fbp_plan_row rows[3];
     memset(rows, 0x55, sizeof rows);
     fbp_arena arena = {.rows = rows, .max_rows = 2};
     fbp_arena_take(&arena, "x", -1, 1, 2, 4);
@@ -135,6 +133,23 @@ static void rows_have_names_and_a_limit(void) {
     arena.n_rows = 0;
     fbp_arena_take(&arena, "z", 7, 1, 1, 4);
     CHECK(strcmp(rows[0].name, "z[7]") == 0, "%.24s", rows[0].name);
+}
+
+static void bytes_of_rows_are_taken_and_none_leave_no_trace(void) {
+    fbp_plan_row rows[3];
+    fbp_arena arena = {.rows = rows, .max_rows = 3};
+    CHECK(!fbp_arena_take_bytes(&arena, "none", -1, 5, 0) && arena.n_rows == 0 && arena.cursor == 0, "none");
+    fbp_arena_take_bytes(&arena, "x", 2, 3, 100);
+    CHECK(arena.n_rows == 1 && strcmp(rows[0].name, "x[2]") == 0, "%d rows", arena.n_rows);
+    CHECK(rows[0].shape[0] == 3 && rows[0].shape[1] == 100 && rows[0].bytes == 320, "%zu", rows[0].bytes);
+    CHECK(!arena.overflow, "320 bytes");
+    fbp_arena_take_bytes(&arena, "y", -1, 2, (size_t)PTRDIFF_MAX);
+    CHECK(arena.overflow, "twice everything");
+    CHECK(fbp_arena_alloc(&arena, 320) == FBP_OK, "320 bytes");
+    arena.rows = NULL;
+    CHECK(fbp_arena_take_bytes(&arena, "none", -1, 5, 0) == NULL && arena.cursor == 0, "none of a block");
+    CHECK(fbp_arena_take_bytes(&arena, "x", -1, 3, 100) == arena.base && arena.cursor == 320, "%zu", arena.cursor);
+    fbp_arena_free(&arena);
 }
 
 static void a_reset_keeps_what_lies_before_the_mark(void) {
@@ -175,6 +190,7 @@ int main(void) {
     a_sum_beyond_the_machine_is_seen();
     measured_is_carved();
     rows_have_names_and_a_limit();
+    bytes_of_rows_are_taken_and_none_leave_no_trace();
     a_reset_keeps_what_lies_before_the_mark();
     memory_that_nobody_has_is_a_status();
     return check_report("arena");

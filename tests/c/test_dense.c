@@ -1,27 +1,28 @@
-/* dense: forward, input gradient, weight gradient, bias gradient and packing against the naive products, over
- * shapes around every edge of a vector or a block, at every level and in both dtypes. All operands end, or
- * begin, at a forbidden page; those that the caller of the library owns start at any element. Rows cut
+/* The kinds of dense layers: forward, input gradient, weight gradient, bias gradient and packing against the naive
+ * products, over shapes around every edge of a vector or a block, at every level and in both dtypes. All operands
+ * end, or begin, at a forbidden page; those that the caller of the library owns start at any element. Rows cut
  * differently give the same bits where that is promised. NaN and infinity appear where the naive product has them. */
 #include "check.h"
+#include "train/train.h"
 
 #ifdef CHECK_SANITIZED
 enum { ANY_SHAPES = 60, SAMPLED = 100 };
 #else
 enum { ANY_SHAPES = 300, SAMPLED = 400 };
 #endif
-enum { MOST_BYTES = 16 << 20, FEW = 100000, MOST_ROWS = 1025 };
+enum { MOST_BYTES = 24 << 20, FEW = 100000, MOST_ROWS = 1025 };
 
 static const int EDGES[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  12, 13, 14, 15, 16, 17, 24, 27, 28,
                             29, 30, 31, 32, 33, 41, 42, 43, 47, 48, 49, 56, 57, 63, 64, 65, 66, 67};
 static const int LARGE[][3] = {
     /* in, out, n */
-    {784, 100, 200}, {257, 513, 1025}, {100, 784, 385}, {1100, 1300, 70}, {513, 257, 129},
-    {257, 1, 1025},  {1024, 1, 385},   {1800, 33, 40},  {33, 1800, 40},   {128, 64, 384},
-    {64, 128, 31},   {1024, 10, 17},   {10, 1024, 768}, {200, 1000, 520},
+    {784, 100, 200}, {257, 513, 1025}, {100, 784, 385}, {1100, 1300, 70}, {513, 257, 129}, {257, 1, 1025},
+    {1024, 1, 385},  {1800, 33, 40},   {33, 1800, 40},  {128, 64, 384},   {64, 128, 31},   {1024, 10, 17},
+    {10, 1024, 768}, {200, 1000, 520}, {40, 600, 256},  {40, 300, 256},   {64, 19, 300},
 };
 enum { N_EDGES = sizeof EDGES / sizeof *EDGES, N_LARGE = sizeof LARGE / sizeof *LARGE };
 
-enum { Z_IN, W, B, Z, DZ_ROWS, PACKED, PACKED_T, DZ, DZ_IN, DW, DB, SCRATCH, N_BLOCKS };
+enum { Z_IN, W, B, Z, DZ_ROWS, Y, STORE, PACKED, EDGE, PACKED_T, DZ, DZ_IN, DW, DB, SCRATCH, N_BLOCKS };
 static guarded block[N_BLOCKS];
 
 /* ---- BLAS, as short as it can be ---------------------------------------------------------------------- */
@@ -49,20 +50,28 @@ static const fbp_blas naive_blas = {naive_sgemm, naive_dgemm};
 
 typedef struct {
     fbp_backend be;
-    const fbp_dense *dense;
-    fbp_layer layer;
-    fbp_activation act; /* of the layer before */
+    fbp_net net;
+    fbp_layer layers[2]; /* the last is the one that is tested */
+    fbp_param params[4];
+    int l;               /* 0: it reads X; 1: it reads z[0] of a layer whose activation is `act` */
+    fbp_layer *layer;
+    const fbp_layer_kind *kind;
+    fbp_activation act;
     int64_t n;
-    int special;        /* NaN and infinities among the operands */
+    int special; /* NaN and infinities among the operands */
+    void *z[2];
+    fbp_tape tape;
+    fbp_pass pass;
     void *z_in, *W, *b;
-    double *exact_z_in, *exact_a, *exact_slope, *exact_W, *exact_b,
-        *exact_dz; /* the operands as they are in dtype */
+    double *exact_z_in, *exact_a, *exact_slope, *exact_W, *exact_b, *exact_dz; /* the operands as they are in dtype */
 } problem;
+
+static fbp_dtype dtype_of(const problem *p) { return p->be.kernels->dtype; }
 
 static const char *name_of(const problem *p) {
     static char text[128];
-    snprintf(text, sizeof text, "%s %s %s in=%d out=%d n=%ld %s", p->dense->name, p->be.kernels->isa,
-             dtype_name(p->be.dtype), p->layer.in, p->layer.out, (long)p->n, fbp_activation_name[p->act]);
+    snprintf(text, sizeof text, "%s %s %s l=%d in=%d out=%d n=%ld %s", p->kind->name, p->be.kernels->isa,
+             dtype_name(dtype_of(p)), p->l, p->layer->in, p->layer->out, (long)p->n, fbp_activation_name[p->act]);
     return text;
 }
 
@@ -106,14 +115,14 @@ static double dot(const double *x, int64_t x_step, const double *y, int64_t y_st
 
 /* both sums, ours and the exact one, add k terms; a = f(z) is within a few ulp */
 static int near(const problem *p, double got, double want, double size, int64_t k) {
-    double bound = (double)(2 * k + 16) * epsilon_of(p->be.dtype) * size + 1e-300;
+    double bound = (double)(2 * k + 16) * epsilon_of(dtype_of(p)) * size + 1e-300;
     return same_kind(got, want) && (!isfinite(want) || fabs(got - want) <= bound);
 }
 
 /* Calls visit for every element of (rows, cols), or for some of them when there are many. */
 static void each(const problem *p, int64_t rows, int64_t cols, const void *result, double before,
                  void (*visit)(const problem *p, int64_t r, int64_t j, const void *result, double before)) {
-    if (rows * cols <= FEW / (p->n + p->layer.in + p->layer.out) * 16) {
+    if (rows * cols <= FEW / (p->n + p->layer->in + p->layer->out) * 16) {
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < cols; j++) visit(p, r, j, result, before);
         return;
@@ -129,40 +138,35 @@ static void each(const problem *p, int64_t rows, int64_t cols, const void *resul
               result, before);
 }
 
-/* where this dense keeps element (r, j) of dz(n, width) */
-static int64_t dz_index(const problem *p, int width, int64_t r, int64_t j) {
-    int64_t panel = p->dense->dz_panel(&p->be, width);
-    return (j / panel * p->n + r) * panel + j % panel;
-}
-
 static void check_z(const problem *p, int64_t r, int64_t j, const void *z, double before) {
-    int in = p->layer.in, out = p->layer.out;
+    int in = p->layer->in, out = p->layer->out;
     double size, want = dot(p->exact_a + r * in, 1, p->exact_W + j, out, in, &size) + p->exact_b[j];
-    double got = get(z, r * out + j, p->be.dtype);
+    double got = get(z, r * out + j, dtype_of(p));
     (void)before;
-    CHECK(near(p, got, want, size + fabs(p->exact_b[j]), in), "%s: z[%ld,%ld] = %.9g, not %.9g", name_of(p),
-          (long)r, (long)j, got, want);
+    CHECK(near(p, got, want, size + fabs(p->exact_b[j]), in), "%s: z[%ld,%ld] = %.9g, not %.9g", name_of(p), (long)r,
+          (long)j, got, want);
 }
 
 static void check_dz_in(const problem *p, int64_t r, int64_t i, const void *dz_in, double before) {
-    int in = p->layer.in, out = p->layer.out;
+    fbp_operand to = fbp_pass_dz(&p->pass, 0);
+    int in = p->layer->in, out = p->layer->out;
     double size, want = dot(p->exact_dz + r * out, 1, p->exact_W + i * out, 1, out, &size);
-    double got = get(dz_in, dz_index(p, in, r, i), p->be.dtype), slope = p->exact_slope[r * in + i];
-    (void)before;
+    double got = get(fbp_element(&to, r, i), 0, dtype_of(p)), slope = p->exact_slope[r * in + i];
+    (void)dz_in, (void)before;
     if (p->act == FBP_ACT_relu && p->exact_z_in[r * in + i] <= 0)
         want = size = 0; /* whatever comes */
     else if (p->act != FBP_ACT_identity && p->act != FBP_ACT_relu)
         want *= slope;
-    CHECK(near(p, got, want, size, out), "%s: dz_in[%ld,%ld] = %.9g, not %.9g", name_of(p), (long)r, (long)i,
-          got, want);
+    CHECK(near(p, got, want, size, out), "%s: dz_in[%ld,%ld] = %.9g, not %.9g", name_of(p), (long)r, (long)i, got,
+          want);
 }
 
 static void check_dW(const problem *p, int64_t i, int64_t j, const void *dW, double before) {
-    int in = p->layer.in, out = p->layer.out;
+    int in = p->layer->in, out = p->layer->out;
     double size, want = dot(p->exact_a + i, in, p->exact_dz + j, out, p->n, &size) + before;
-    double got = get(dW, i * out + j, p->be.dtype);
-    CHECK(near(p, got, want, size + fabs(before), p->n), "%s: dW[%ld,%ld] = %.9g, not %.9g", name_of(p),
-          (long)i, (long)j, got, want);
+    double got = get(dW, i * out + j, dtype_of(p));
+    CHECK(near(p, got, want, size + fabs(before), p->n), "%s: dW[%ld,%ld] = %.9g, not %.9g", name_of(p), (long)i,
+          (long)j, got, want);
 }
 
 /* Cuts 0..count at random multiples of `unit`; returns the number of pieces, piece i is cut[i]..cut[i+1]. */
@@ -175,162 +179,178 @@ static int random_cuts(int64_t count, int64_t unit, int64_t cut[MOST_CUTS + 1]) 
         cut[pieces + 1] = cut[pieces] + step < count ? cut[pieces] + step : count;
         pieces++;
     }
-    if (cut[pieces] < count)
-        cut[++pieces] = count;
+    if (cut[pieces] < count) cut[++pieces] = count;
     return pieces;
 }
 
-/* What comes after a product must not matter to it. */
-static const fbp_after *anything(void) {
-    static fbp_after after;
-    static const char memory[1 << 16];
-    int64_t bytes = 64 + random_below(1 << 14);
-    after = (fbp_after){memory, bytes, bytes, random_below(4)};
-    return &after;
+/* What comes after a product must not matter to it: any operand of any layout, or none. */
+static const fbp_operand *anything(const problem *p) {
+    static fbp_operand next;
+    static char memory[1 << 16];
+    static const fbp_layout layouts[] = {FBP_ROWS, FBP_PANELS, FBP_BLOCKS};
+    int rows = 1 + (int)random_below(300), cols = 1 + (int)random_below(300);
+    int64_t nr = p->be.kernels->gemm.nr;
+    next = fbp_in_panels(random_below(5) ? memory : NULL, dtype_of(p), layouts[random_below(3)], rows, cols, (int)nr);
+    return random_below(4) ? &next : NULL;
 }
 
-/* f(z_in) row by row out of X, where that is possible; otherwise as a matrix */
-typedef struct {
-    fbp_data data;
-    fbp_rows rows;
-    int64_t order[MOST_ROWS + 2];
-    fbp_left left;
-    int same_bits; /* as those of the matrix: where the trainer would choose it */
-} x_rows;
-
-static const x_rows *as_rows(const problem *p) {
-    static x_rows x;
-    int64_t item = (int64_t)p->be.item;
-    x.data = (fbp_data){
-        .x = p->z_in, .x_dtype = p->be.dtype, .row_stride = p->layer.in * item, .col_stride = item};
-    for (int64_t i = 0; i <= p->n; i++) x.order[i + 1] = i;
-    x.rows = (fbp_rows){.data = &x.data, .order = x.order, .first = 1};
-    x.left = (fbp_left){p->z_in, p->act, NULL};
-    x.same_bits = 1;
-    if (p->act == FBP_ACT_identity && p->layer.out > 1 && p->dense->takes_rows) {
-        x.left = (fbp_left){NULL, FBP_ACT_identity, &x.rows};
-        x.same_bits = p->dense->takes_rows(&p->be, &p->layer, p->n);
-    }
-    return &x;
+/* The layer reads X where its rows lie, if it can; otherwise as a matrix. Returns whether the bits must be those of
+ * the matrix: where the trainer would choose this way. */
+static int read_pointers(problem *p) {
+    static const void *rows[MOST_ROWS];
+    if (p->l > 0 || !p->kind->reads_pointers) return 1;
+    for (int64_t r = 0; r < p->n; r++) rows[r] = fbp_at(p->z_in, r * p->layer->in, dtype_of(p));
+    p->pass.batch.x.layout = FBP_POINTERS;
+    p->pass.batch.x.data = rows;
+    return p->kind->reads_pointers(&p->be, p->layer, p->n);
 }
 
-static void check_forward(const problem *p, void *scratch, size_t scratch_bytes) {
-    int64_t count = p->n * p->layer.out, cut[MOST_CUTS + 1];
-    size_t bytes = (size_t)count * p->be.item;
-    void *z = operand(Z, count, p->be.dtype), *once = malloc(bytes);
-    fbp_left left = {p->z_in, p->act, NULL};
-    p->dense->forward(&p->be, &p->layer, p->W, p->b, z, &left, 0, p->n, scratch, anything());
-    each(p, p->n, p->layer.out, z, 0, check_z);
+static void read_matrix(problem *p) { p->pass.batch.x = fbp_rows(p->z_in, dtype_of(p), p->n, p->layer->in); }
+
+static void check_forward(problem *p, void *scratch, size_t scratch_bytes) {
+    int64_t count = p->n * p->layer->out, cut[MOST_CUTS + 1];
+    size_t bytes = (size_t)count * item_of(dtype_of(p));
+    void *z = operand(Z, count, dtype_of(p)), *once = malloc(bytes);
+    read_matrix(p);
+    p->pass.scratch = scratch;
+    p->pass.next_b = anything(p);
+    p->kind->forward(&p->pass, p->l, z, 0, p->n);
+    each(p, p->n, p->layer->out, z, 0, check_z);
     memcpy(once, z, bytes);
 
-    z = operand(Z, count, p->be.dtype);
+    z = operand(Z, count, dtype_of(p));
+    read_pointers(p);
     for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
         memset(scratch, 0xff, scratch_bytes);
-        p->dense->forward(&p->be, &p->layer, p->W, p->b, z, &as_rows(p)->left, cut[i], cut[i + 1], scratch,
-                          anything());
-        for (int64_t k = 0; k < cut[i] * p->layer.out; k += 7)
-            CHECK(isnan(get(z, k, p->be.dtype)), "%s: forward of rows from %ld wrote before them", name_of(p),
+        p->pass.next_b = anything(p);
+        p->kind->forward(&p->pass, p->l, z, cut[i], cut[i + 1]);
+        for (int64_t k = 0; k < cut[i] * p->layer->out; k += 7)
+            CHECK(isnan(get(z, k, dtype_of(p))), "%s: forward of rows from %ld wrote before them", name_of(p),
                   (long)cut[i]);
     }
-    if (p->dense->free_cut)
-        CHECK(same_bits(once, z, count, p->be.dtype), "%s: forward depends on the cut", name_of(p));
+    if (p->kind->cut_invariant)
+        CHECK(same_bits(once, z, count, dtype_of(p)), "%s: forward depends on the cut", name_of(p));
     else
-        each(p, p->n, p->layer.out, z, 0, check_z);
+        each(p, p->n, p->layer->out, z, 0, check_z);
     free(once);
-}
-
-static int64_t panels_of(const problem *p, int width) {
-    int64_t panel = p->dense->dz_panel(&p->be, width);
-    return (width + panel - 1) / panel * panel;
 }
 
 /* padding is written: what was in the memory before never enters a product */
 static void check_defined(const problem *p, const void *packed, int64_t count) {
     for (int64_t i = 0; i < count && !p->special; i++)
-        CHECK(isfinite(get(packed, i, p->be.dtype)), "%s: number %ld of a packed matrix", name_of(p),
-              (long)i);
+        CHECK(isfinite(get(packed, i, dtype_of(p))), "%s: number %ld of a packed matrix", name_of(p), (long)i);
 }
 
-/* dz of the layer in the layout of this dense, from rows that are cut anyhow */
-static void *check_take_dz(const problem *p, void *dz_rows) {
-    int out = p->layer.out, overflow = 0;
+/* dz of the layer in its layout, from rows that are cut anyhow: the squared error of zeros leaves z as it is */
+static void check_loss(problem *p, void *dz_rows) {
+    int out = p->layer->out, overflow = 0;
     int64_t cut[MOST_CUTS + 1];
-    if (!p->dense->take_dz)
-        return dz_rows;
-    void *dz = own(DZ, p->dense->dz_size(&p->be, p->n, out, &overflow));
-    for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--)
-        p->dense->take_dz(&p->be, &p->layer, dz, dz_rows, cut[i], cut[i + 1], p->n);
+    uint8_t *zeros = calloc((size_t)(p->n * out), 1);
+    fbp_data data = {.rows = p->n, .outputs = out, .features = p->layer->in, .y_dtype = FBP_U8, .y = zeros};
+    fbp_source source = fbp_source_of(&data, NULL);
+    p->pass.batch.source = &source;
+    p->pass.batch.kernels = p->be.kernels;
+    p->pass.batch.to.y = operand(Y, p->n * out, dtype_of(p));
+    p->pass.batch.scale = 1;
+    p->z[p->l] = p->tape.dz_top = dz_rows;
+    fbp_operand dz = fbp_pass_dz(&p->pass, p->l);
+    CHECK((dz.layout == FBP_PANELS) == p->be.packed, "%s: layout %d", name_of(p), dz.layout);
+    if (p->be.packed) p->tape.dz_top = own(DZ, fbp_operand_bytes(&dz, &overflow));
+    double loss = 0, size, want = dot(p->exact_dz, 1, p->exact_dz, 1, p->n * out, &size) / 2;
+    for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
+        loss += fbp_net_loss(&p->pass, cut[i], cut[i + 1]);
+        dz = fbp_pass_dz(&p->pass, p->l);
+        for (int64_t r = 0; r < cut[i] && p->be.packed; r++)
+            CHECK(isnan(get(fbp_element(&dz, r, r % out), 0, dtype_of(p))),
+                  "%s: loss of rows from %ld wrote dz of row %ld", name_of(p), (long)cut[i], (long)r);
+    }
+    double slack = (8 * epsilon_of(dtype_of(p)) + (double)(p->n * out) * DBL_EPSILON) * size;
+    CHECK(same_kind(loss, want) && (!isfinite(want) || fabs(loss - want) <= slack), "%s: loss %.9g, not %.9g",
+          name_of(p), loss, want);
     for (int64_t r = 0; r < p->n; r++)
         for (int j = 0; j < out; j++) {
-            double got = get(dz, dz_index(p, out, r, j), p->be.dtype), want = p->exact_dz[r * out + j];
-            CHECK(same_kind(got, want) && (isnan(want) || got == want), "%s: dz[%ld,%d]", name_of(p), (long)r,
-                  j);
+            double got = get(fbp_element(&dz, r, j), 0, dtype_of(p)), exact = p->exact_dz[r * out + j];
+            CHECK(same_kind(got, exact) && (isnan(exact) || got == exact), "%s: dz[%ld,%d]", name_of(p), (long)r, j);
         }
-    check_defined(p, dz, panels_of(p, out) * p->n);
-    return dz;
+    if (p->be.packed) check_defined(p, dz.data, fbp_whole(out, dz.nr) * p->n);
+    p->pass.batch.source = NULL;
+    free(zeros);
 }
 
-static void check_input_grad(const problem *p, const void *dz, void *scratch, size_t scratch_bytes) {
-    int in = p->layer.in, overflow = 0;
+static void check_input_grad(problem *p, void *scratch, size_t scratch_bytes) {
+    int in = p->layer->in, overflow = 0;
     int64_t cut[MOST_CUTS + 1];
-    size_t bytes = p->dense->dz_size(&p->be, p->n, in, &overflow);
-    void *dz_in = own(DZ_IN, bytes), *once = malloc(bytes);
-    p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, 0, p->n, p->n, scratch,
-                         anything());
-    each(p, p->n, in, dz_in, 0, check_dz_in);
-    memcpy(once, dz_in, bytes);
+    fbp_operand to = fbp_pass_dz(&p->pass, 0), first = to;
+    size_t bytes = fbp_operand_bytes(&to, &overflow);
+    p->tape.dz[0] = to.data = own(DZ_IN, bytes);
+    p->pass.scratch = scratch;
+    p->pass.next_b = anything(p);
+    p->kind->input_grad(&p->pass, 1, 0, p->n);
+    each(p, p->n, in, to.data, 0, check_dz_in);
+    first.data = memcpy(malloc(bytes), to.data, bytes);
 
-    dz_in = own(DZ_IN, bytes);
+    own(DZ_IN, bytes);
     for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
         memset(scratch, 0xff, scratch_bytes);
-        p->dense->input_grad(&p->be, &p->layer, p->W, dz_in, dz, p->z_in, p->act, cut[i], cut[i + 1], p->n,
-                             scratch, anything());
+        p->pass.next_b = anything(p);
+        p->kind->input_grad(&p->pass, 1, cut[i], cut[i + 1]);
         for (int64_t r = 0; r < cut[i]; r++)
-            CHECK(isnan(get(dz_in, dz_index(p, in, r, r % in), p->be.dtype)),
+            CHECK(isnan(get(fbp_element(&to, r, r % in), 0, dtype_of(p))),
                   "%s: input gradient of rows from %ld wrote row %ld", name_of(p), (long)cut[i], (long)r);
     }
-    if (!p->dense->free_cut)
-        each(p, p->n, in, dz_in, 0, check_dz_in);
+    if (!p->kind->cut_invariant)
+        each(p, p->n, in, to.data, 0, check_dz_in);
     else
         for (int64_t r = 0; r < p->n; r++)
-            for (int j = 0; j < in; j++) {
-                int64_t at = dz_index(p, in, r, j) * (int64_t)p->be.item;
-                CHECK(same_bits((char *)once + at, (char *)dz_in + at, 1, p->be.dtype),
+            for (int j = 0; j < in; j++)
+                CHECK(same_bits(fbp_element(&first, r, j), fbp_element(&to, r, j), 1, dtype_of(p)),
                       "%s: dz_in[%ld,%d] depends on the cut", name_of(p), (long)r, j);
-            }
-    free(once);
+    free(first.data);
 }
 
-/* in tiles of any rows of W where cuts are free, of whole multiples of 32 elsewhere */
-static void check_weight_grad(const problem *p, const void *dz, void *scratch, size_t scratch_bytes) {
-    int in = p->layer.in, out = p->layer.out;
+/* Rows of W in tiles: any where cuts are free, whole multiples of 32 elsewhere. The copies of W are not read, they may
+ * be anywhere: their places are only prefetched. */
+static void check_weight_grad(problem *p, void *scratch, size_t scratch_bytes) {
+    const size_t own_bytes = scratch_bytes;
+    int in = p->layer->in, out = p->layer->out;
     int64_t cut[MOST_CUTS + 1];
-    size_t bytes = (size_t)in * (size_t)out * p->be.item, row = (size_t)out * p->be.item;
+    size_t item = item_of(dtype_of(p)), bytes = (size_t)in * (size_t)out * item, row = (size_t)out * item;
     char *once = malloc(bytes), *pieced = malloc(bytes);
-    fbp_left left = {p->z_in, p->act, NULL};
+    const fbp_operand w = p->layer->w, w_T = p->layer->w_T;
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         double before = accumulate ? 0.75 : 0;
-        void *dW = operand(DW, (int64_t)in * out, p->be.dtype);
-        if (accumulate)
-            fill(dW, (int64_t)in * out, before, p->be.dtype);
-        p->dense->weight_grad(&p->be, &p->layer, dW, dz, &left, 0, in, p->n, accumulate, scratch, anything(),
-                              NULL);
+        scratch_bytes = own_bytes;
+        p->pass.scratch = scratch = own(SCRATCH, scratch_bytes);
+        void *dW = operand(DW, (int64_t)in * out, dtype_of(p));
+        if (accumulate) fill(dW, (int64_t)in * out, before, dtype_of(p));
+        read_matrix(p);
+        p->pass.next_b = anything(p);
+        p->kind->weight_grad(&p->pass, p->l, dW, 0, in, accumulate);
         each(p, in, out, dW, before, check_dW);
         memcpy(once, dW, bytes);
 
-        for (int pieces = random_cuts(in, p->dense->free_cut ? 1 : 32, cut), i = pieces - 1; i >= 0; i--) {
+        int as_the_matrix = read_pointers(p), overflow = 0;
+        if (!as_the_matrix) { /* the layer has counted its scratch without such rows */
+            scratch_bytes =
+                fbp_gemm_scratch(&p->be.kernels->gemm, dtype_of(p), p->n, out - p->layer->edge, 1, 1, &overflow);
+            p->pass.scratch = scratch = own(SCRATCH, scratch_bytes);
+        }
+        for (int pieces = random_cuts(in, p->kind->cut_invariant ? 1 : 32, cut), i = pieces - 1; i >= 0; i--) {
             int64_t rows = cut[i + 1] - cut[i];
             memset(scratch, 0xff, scratch_bytes);
-            dW = operand(DW, rows * out, p->be.dtype);
-            if (accumulate)
-                fill(dW, rows * out, before, p->be.dtype);
-            p->dense->weight_grad(&p->be, &p->layer, dW, dz, &as_rows(p)->left, (int)cut[i], (int)cut[i + 1],
-                                  p->n, accumulate, scratch, anything(), NULL);
+            dW = operand(DW, rows * out, dtype_of(p));
+            if (accumulate) fill(dW, rows * out, before, dtype_of(p));
+            p->pass.next_b = anything(p);
+            if (p->be.packed && random_bits() & 1) p->layer->w.data = random_bits() & 1 ? scratch : NULL;
+            if (p->be.packed && random_bits() & 1) p->layer->w_T.data = random_bits() & 1 ? scratch : NULL;
+            p->kind->weight_grad(&p->pass, p->l, dW, (int)cut[i], (int)cut[i + 1], accumulate);
+            p->layer->w = w;
+            p->layer->w_T = w_T;
             memcpy(pieced + (size_t)cut[i] * row, dW, (size_t)rows * row);
         }
-        if (p->dense->free_cut && as_rows(p)->same_bits)
-            CHECK(same_bits(once, pieced, (int64_t)in * out, p->be.dtype),
-                  "%s: dW depends on the cut (accumulate %d)", name_of(p), accumulate);
+        if (p->kind->cut_invariant && as_the_matrix)
+            CHECK(same_bits(once, pieced, (int64_t)in * out, dtype_of(p)), "%s: dW depends on the cut (accumulate %d)",
+                  name_of(p), accumulate);
         else
             each(p, in, out, pieced, before, check_dW);
     }
@@ -338,80 +358,145 @@ static void check_weight_grad(const problem *p, const void *dz, void *scratch, s
     free(pieced);
 }
 
-static void check_bias_grad(const problem *p, const void *dz) {
-    int out = p->layer.out;
+/* Columns in pieces that begin at multiples of 64, each at any place. */
+static void check_bias_grad(const problem *p) {
+    int out = p->layer->out;
     int64_t cut[MOST_CUTS + 1];
-    for (int accumulate = 0; accumulate < 2; accumulate++) {
-        void *db = operand(DB, out, p->be.dtype);
-        if (accumulate)
-            fill(db, out, -2, p->be.dtype);
+    for (int accumulate = 0; accumulate < 2; accumulate++)
         for (int pieces = random_cuts(out, 64, cut), i = pieces - 1; i >= 0; i--) {
-            p->dense->bias_grad(&p->be, &p->layer, db, dz, (int)cut[i], (int)cut[i + 1], p->n, accumulate);
-            for (int j = 0; j < cut[i]; j++) {
-                double got = get(db, j, p->be.dtype);
-                CHECK(accumulate ? got == -2 : isnan(got), "%s: db from %ld wrote %d", name_of(p),
-                      (long)cut[i], j);
+            int64_t count = cut[i + 1] - cut[i];
+            void *db = operand(DB, count, dtype_of(p));
+            if (accumulate) fill(db, count, -2, dtype_of(p));
+            fbp_net_bias_grad(&p->pass, p->l, db, (int)cut[i], (int)cut[i + 1], accumulate);
+            for (int64_t j = 0; j < count; j++) {
+                const double one = 1;
+                double size, got = get(db, j, dtype_of(p));
+                double want = dot(p->exact_dz + cut[i] + j, out, &one, 0, p->n, &size) - 2 * accumulate;
+                CHECK(near(p, got, want, size + 2 * accumulate, p->n), "%s: db[%ld] = %.9g, not %.9g", name_of(p),
+                      (long)(cut[i] + j), got, want);
             }
         }
-        for (int j = 0; j < out; j++) {
-            const double one = 1;
-            double size, want = dot(p->exact_dz + j, out, &one, 0, p->n, &size) - 2 * accumulate;
-            double got = get(db, j, p->be.dtype);
-            CHECK(near(p, got, want, size + 2 * accumulate, p->n), "%s: db[%d] = %.9g, not %.9g", name_of(p),
-                  j, got, want);
-        }
+}
+
+/* Carves the copies of W, checks that the plan is what was carved, and moves every one of them to a page of its own. */
+static void lay_out(problem *p, int input_grad) {
+    fbp_plan_row rows[2];
+    fbp_arena plan = {.rows = rows, .max_rows = 2};
+    fbp_layer *layer = p->layer;
+    int overflow = 0;
+    layer->w = layer->w_T = (fbp_operand){0};
+    layer->w_edge = NULL;
+    if (!p->kind->lay_out) return;
+    p->kind->lay_out(&p->be, layer, &plan, p->l, input_grad);
+    CHECK(!layer->w.data && !layer->w_T.data && !layer->w_edge && !plan.overflow, "%s: measuring", name_of(p));
+    int copies = (layer->w.layout == FBP_BLOCKS) + input_grad;
+    CHECK(plan.n_rows == copies, "%s: %d copies, not %d", name_of(p), plan.n_rows, copies);
+
+    fbp_arena kept = {.base = own(STORE, plan.cursor), .size = plan.cursor};
+    p->kind->lay_out(&p->be, layer, &kept, p->l, input_grad);
+    CHECK(kept.cursor == plan.cursor, "%s: measured %zu, carved %zu", name_of(p), plan.cursor, kept.cursor);
+    CHECK((layer->w_T.data != NULL) == input_grad, "%s: a copy of W^T", name_of(p));
+    if (layer->w.layout == FBP_BLOCKS) {
+        size_t bytes = fbp_operand_bytes(&layer->w, &overflow);
+        CHECK(layer->w.data == kept.base && layer->w_edge == kept.base + bytes, "%s: W", name_of(p));
+        CHECK(layer->w.cols + layer->edge == layer->out, "%s: %d columns", name_of(p), layer->w.cols);
+        layer->w.data = own(PACKED, bytes);
+        layer->w_edge = own(EDGE, rows[0].bytes - bytes);
+    }
+    if (input_grad) {
+        CHECK(layer->w_T.data == kept.base + rows[copies - 1].offset, "%s: W^T", name_of(p));
+        layer->w_T.data = own(PACKED_T, rows[copies - 1].bytes);
     }
 }
 
-/* Refreshed in any pieces the packed copies are the same to the bit, padding included. */
-static void check_pack(problem *p) {
-    int overflow = 0, in = p->layer.in, out = p->layer.out;
-    int64_t cut[MOST_CUTS + 1];
-    size_t bytes = p->dense->packed_size(&p->be, &p->layer, 0, &overflow);
-    size_t bytes_T = p->dense->packed_size(&p->be, &p->layer, 1, &overflow);
-    if (!p->dense->pack)
-        return;
-    p->layer.packed = bytes ? own(PACKED, bytes) : NULL; /* a small W of whole panels stays as it is */
-    p->dense->pack(&p->be, &p->layer, p->W, 0, in);      /* the first layer has no transposed copy */
-    p->layer.packed_T = bytes_T ? own(PACKED_T, bytes_T) : NULL; /* nor has one of one output */
-    p->dense->pack(&p->be, &p->layer, p->W, 0, in);
-    if (bytes)
-        check_defined(p, p->layer.packed,
-                      p->be.kernels->most_tail ? (int64_t)(bytes / p->be.item) : panels_of(p, out) * in);
-    char *once = malloc(bytes + bytes_T);
-    if (bytes)
-        memcpy(once, p->layer.packed, bytes);
-    if (bytes_T)
-        memcpy(once + bytes, p->layer.packed_T, bytes_T);
+/* Row i of W is in none of the copies yet. */
+static void check_untouched(const problem *p, int i) {
+    const fbp_layer *layer = p->layer;
+    const fbp_operand *w = &layer->w, *T = &layer->w_T;
+    fbp_dtype dtype = dtype_of(p);
+    int place = (int)random_below(layer->out), nr = p->be.kernels->gemm.nr;
+    if (w->layout == FBP_BLOCKS && place < w->cols) {
+        const void *panel = fbp_b_panel(w, place & -(int64_t)nr, i / w->kc * w->kc);
+        CHECK(isnan(get(panel, i % w->kc * nr + place % nr, dtype)), "%s: row %d of W", name_of(p), i);
+    }
+    if (T->data) {
+        const void *panel = fbp_b_panel(T, i & -(int64_t)nr, place / T->kc * T->kc);
+        CHECK(isnan(get(panel, place % T->kc * nr + i % nr, dtype)), "%s: row %d of W^T", name_of(p), i);
+    }
+    for (int c = 0; c < layer->edge; c++) {
+        int64_t at = c / 4 * fbp_edge_group(&p->be.kernels->gemm, layer->in) + i / nr * 4 * nr + c % 4 * nr + i % nr;
+        CHECK(isnan(get(layer->w_edge, at, dtype)), "%s: row %d of the edge", name_of(p), i);
+    }
+}
 
-    if (bytes)
-        own(PACKED, bytes);
-    if (bytes_T)
-        own(PACKED_T, bytes_T);
-    for (int pieces = random_cuts(in, 16, cut), i = pieces - 1; i >= 0; i--)
-        p->dense->pack(&p->be, &p->layer, p->W, (int)cut[i], (int)cut[i + 1]);
-    CHECK(!bytes || memcmp(once, p->layer.packed, bytes) == 0, "%s: packing in pieces", name_of(p));
-    CHECK(!bytes_T || memcmp(once + bytes, p->layer.packed_T, bytes_T) == 0,
-          "%s: packing the transposed in pieces", name_of(p));
-    free(once);
+/* Refreshed in any pieces the copies are the same to the bit, padding included. */
+static void check_pack(problem *p) {
+    fbp_layer *layer = p->layer;
+    int in = layer->in, overflow = 0;
+    int64_t cut[MOST_CUTS + 1];
+    lay_out(p, p->l > 0);
+    CHECK((p->kind->pack != NULL) == (p->kind->lay_out != NULL), "%s: copies that are not refreshed", name_of(p));
+    if (!p->kind->pack) return;
+    int blocks = layer->w.layout == FBP_BLOCKS; /* a small W of whole panels stays as it is */
+    size_t bytes[3] = {blocks ? fbp_operand_bytes(&layer->w, &overflow) : 0,
+                       fbp_edge_bytes(&p->be.kernels->gemm, dtype_of(p), in, layer->edge, &overflow),
+                       p->l > 0 ? fbp_operand_bytes(&layer->w_T, &overflow) : 0};
+    void *copy[3] = {layer->w.data, layer->w_edge, layer->w_T.data};
+    static const int place[3] = {PACKED, EDGE, PACKED_T};
+    char *once[3];
+    p->kind->pack(&p->be, layer, p->W, 0, in);
+    if (blocks) check_defined(p, layer->w.data, fbp_whole(layer->w.cols, layer->w.nr) * in);
+    if (layer->edge)
+        check_defined(p, layer->w_edge, fbp_edge_group(&p->be.kernels->gemm, in) * fbp_ceil_div(layer->edge, 4));
+    for (int c = 0; c < 3; c++) {
+        once[c] = malloc(bytes[c] + 1);
+        if (bytes[c]) {
+            memcpy(once[c], copy[c], bytes[c]);
+            own(place[c], bytes[c]);
+        }
+    }
+    for (int pieces = random_cuts(in, p->l > 0 ? FBP_WEIGHT_UNIT : 1, cut), i = pieces - 1; i >= 0; i--) {
+        p->kind->pack(&p->be, layer, p->W, (int)cut[i], (int)cut[i + 1]);
+        for (int row = 0; row < cut[i]; row += 3) /* rows of another thread */
+            check_untouched(p, row);
+    }
+    for (int c = 0; c < 3; c++) {
+        CHECK(!bytes[c] || memcmp(once[c], copy[c], bytes[c]) == 0, "%s: packing copy %d in pieces", name_of(p), c);
+        free(once[c]);
+    }
 }
 
 static double *doubles(int64_t count) { return malloc((size_t)count * sizeof(double)); }
 
+/* The number at `address`, counted from the parameters on: they need not be in one block. */
+static int64_t offset_of(const problem *p, const void *address) {
+    return ((intptr_t)address - (intptr_t)p->pass.params) / (intptr_t)item_of(dtype_of(p));
+}
+
+static void new_net(problem *p, int in, int out) {
+    int reads_z = p->l > 0, widths[] = {reads_z ? 1 : in, reads_z ? in : out, out}, act = p->act;
+    fbp_status status = fbp_net_init(&p->net, p->layers, p->params, 1 + p->l, widths, &act, FBP_LOSS_squared_error);
+    CHECK(status == FBP_OK, "status %d", status);
+    p->layer = &p->layers[p->l];
+    CHECK(p->layer->in == in && p->layer->out == out && p->layer->act == FBP_ACT_identity, "the layer");
+    p->kind = p->layer->kind = fbp_layer_kind_of(&p->be, p->layer, p->l, 0);
+    p->layer->tile_rows = p->layer->tile_unit = in;
+    p->layer->units = p->layer->n_tiles = 1;
+    p->pass = (fbp_pass){.net = &p->net, .be = &p->be, .tape = &p->tape, .batch = {.n = p->n}};
+    p->tape = (fbp_tape){.z = p->z};
+    p->z[0] = p->z_in; /* of no use to a layer that reads X */
+    p->pass.params = fbp_at(p->W, -p->layer->W->offset, dtype_of(p));
+    p->params[2 * p->l + 1].offset = offset_of(p, p->b);
+    CHECK(fbp_pass_param(&p->pass, p->layer->W) == p->W && fbp_pass_param(&p->pass, p->layer->b) == p->b, "W, b");
+    read_matrix(p);
+}
+
 /* `special`: so many NaN, infinities and zeros strewn into each operand */
-static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_dense *dense, int in, int out,
-                        int64_t n, fbp_activation act, int special) {
+static void check_layer(const fbp_kernels *kernels, int packed, int l, int in, int out, int64_t n, fbp_activation act,
+                        int special) {
     problem p = {
-        .be = {dtype, item_of(dtype), kernels, &naive_blas},
-        .dense = dense,
-        .layer = {.in = in,
-                  .out = out,
-                  .W = dense->takes_rows && act == FBP_ACT_identity ? 0 : 1,
-                  .dense = dense,
-                  .tile_rows = in,
-                  .tile_unit = in,
-                  .units = 1,
-                  .n_tiles = 1},
+        .be = {kernels, &naive_blas, packed},
+        .l = l,
         .act = act,
         .n = n,
         .special = special,
@@ -422,7 +507,7 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
         .exact_b = doubles(out),
         .exact_dz = doubles(n * out),
     };
-    snprintf(check_where, sizeof check_where, "%s", name_of(&p));
+    fbp_dtype dtype = kernels->dtype;
     int where = special ? (int)random_below(4) : -1, overflow = 0;
     p.z_in = operand(Z_IN, n * in, dtype);
     p.W = operand(W, (int64_t)in * out, dtype);
@@ -436,20 +521,23 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
         p.exact_a[i] = exact_act(act, p.exact_z_in[i]);
         p.exact_slope[i] = slope_of(act, p.exact_a[i]);
     }
+    new_net(&p, in, out);
+    snprintf(check_where, sizeof check_where, "%s", name_of(&p));
 
     check_pack(&p);
     /* scratch serves tiles and passes of so many rows, and shorter ones */
     int64_t most = n + (random_bits() & 1 ? 0 : random_below(2 * n));
-    size_t scratch_bytes = dense->scratch_size(&p.be, &p.layer, most, 1, &overflow);
+    size_t (*scratch_of)(const fbp_backend *, const fbp_layer *, int, int64_t, int64_t, int *) = p.kind->scratch;
+    size_t scratch_bytes = scratch_of ? scratch_of(&p.be, p.layer, p.l, most, random_bits() & 1, &overflow) : 0;
     void *scratch = own(SCRATCH, scratch_bytes);
     check_forward(&p, scratch, scratch_bytes);
-    void *dz = check_take_dz(&p, dz_rows);
-    check_input_grad(&p, dz, scratch, scratch_bytes);
-    scratch_bytes = dense->scratch_size(&p.be, &p.layer, 1, most, &overflow);
+    check_loss(&p, dz_rows);
+    if (l > 0) check_input_grad(&p, scratch, scratch_bytes);
+    scratch_bytes = scratch_of ? scratch_of(&p.be, p.layer, p.l, 1, most, &overflow) : 0;
     scratch = own(SCRATCH, scratch_bytes);
     CHECK(!overflow, "%s", name_of(&p));
-    check_weight_grad(&p, dz, scratch, scratch_bytes);
-    check_bias_grad(&p, dz);
+    check_weight_grad(&p, scratch, scratch_bytes);
+    check_bias_grad(&p);
 
     free(p.exact_z_in);
     free(p.exact_a);
@@ -459,63 +547,137 @@ static void check_shape(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_d
     free(p.exact_dz);
 }
 
-static void check_shapes(fbp_dtype dtype, const fbp_kernels *kernels, const fbp_dense *dense, int share) {
+/* As a hidden layer, and without an activation as the first one too. */
+static void check_shape(const fbp_kernels *kernels, int packed, int in, int out, int64_t n, fbp_activation act,
+                        int special) {
+    for (int l = act == FBP_ACT_identity ? 0 : 1; l < 2; l++) check_layer(kernels, packed, l, in, out, n, act, special);
+}
+
+static void check_shapes(const fbp_kernels *kernels, int packed, int share) {
     for (int i = 0; i < N_EDGES / share; i++) /* each edge once in each place */
         for (int place = 0; place < 3; place++) {
             int other = EDGES[random_below(N_EDGES)], e = EDGES[(i * share + place) % N_EDGES];
-            check_shape(dtype, kernels, dense, place == 0 ? e : 33, place == 1 ? e : other,
-                        place == 2 ? e : 15, (fbp_activation)(i % FBP_N_ACT), 0);
+            check_shape(kernels, packed, place == 0 ? e : 33, place == 1 ? e : other, place == 2 ? e : 15,
+                        (fbp_activation)(i % FBP_N_ACT), 0);
         }
     for (int i = 0; i < ANY_SHAPES / share; i++)
-        check_shape(dtype, kernels, dense, EDGES[random_below(N_EDGES)], EDGES[random_below(N_EDGES)],
-                    EDGES[random_below(N_EDGES)], (fbp_activation)random_below(FBP_N_ACT),
-                    i % 3 == 0 ? 1 + i % 5 : 0);
+        check_shape(kernels, packed, EDGES[random_below(N_EDGES)], EDGES[random_below(N_EDGES)],
+                    EDGES[random_below(N_EDGES)], (fbp_activation)random_below(FBP_N_ACT), i % 3 == 0 ? 1 + i % 5 : 0);
 }
 
 static void packed_products_are_the_naive_ones(fbp_dtype dtype, const fbp_kernels *kernels) {
-    check_shapes(dtype, kernels, &fbp_dense_packed, 1);
+    (void)dtype;
+    check_shapes(kernels, 1, 1);
     for (int i = 0; i < N_LARGE; i++)
-        check_shape(dtype, kernels, &fbp_dense_packed, LARGE[i][0], LARGE[i][1], LARGE[i][2],
-                    (fbp_activation)(i % FBP_N_ACT), i == 1 ? 2 : 0);
+        check_shape(kernels, 1, LARGE[i][0], LARGE[i][1], LARGE[i][2], (fbp_activation)(i % FBP_N_ACT), i == 1 ? 2 : 0);
 }
 
 static void blas_products_are_the_naive_ones(fbp_dtype dtype, const fbp_kernels *kernels) {
-    check_shapes(dtype, kernels, &fbp_dense_blas, 4);
+    (void)dtype;
+    check_shapes(kernels, 0, 4);
+}
+
+static void every_layer_is_of_its_kind(fbp_dtype dtype, const fbp_kernels *kernels) {
+    (void)dtype;
+    for (int packed = 0; packed < 2; packed++)
+        for (int sparse = 0; sparse < 2; sparse++)
+            for (int l = 0; l < 2; l++)
+                for (int out = 1; out < 3; out++) {
+                    fbp_backend be = {kernels, &naive_blas, packed};
+                    fbp_layer layer = {.in = 3, .out = out};
+                    const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, l, sparse);
+                    const fbp_layer_kind *want = l == 0 && sparse ? &fbp_layer_sparse
+                                                 : !packed        ? &fbp_layer_blas
+                                                 : out == 1       ? &fbp_layer_one_output
+                                                                  : &fbp_layer_packed;
+                    CHECK(kind == want, "%s, not %s", kind->name, want->name);
+                }
+}
+
+/* Scratch for a pass of many rows serves one of fewer: no size may need more than a larger one. */
+static void scratch_grows_with_the_rows(fbp_dtype dtype, const fbp_kernels *kernels) {
+    static const int widths[] = {2, 65, 300, 480, 520, 600, 1000, 2100};
+    for (int packed = 0; packed < 2; packed++)
+        for (int i = 0; i < (int)(sizeof widths / sizeof *widths); i++)
+            for (int first = 0; first < 2; first++) {
+                fbp_backend be = {kernels, &naive_blas, packed};
+                fbp_param W = {.offset = !first};
+                fbp_layer layer = {.in = 300, .out = widths[i], .W = &W, .tile_rows = 32, .tile_unit = 32, .units = 10};
+                const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, !first, 0);
+                fbp_arena kept = {0};
+                if (kind->lay_out) kind->lay_out(&be, &layer, &kept, !first, !first);
+                size_t before = 0;
+                int overflow = 0;
+                for (int64_t n = 0; n < 1100; n++) {
+                    size_t bytes = kind->scratch(&be, &layer, !first, n, n, &overflow);
+                    CHECK(bytes >= before, "%s %s %s of %d: %zu bytes for %ld rows, %zu for one less", kind->name,
+                          kernels->isa, dtype_name(dtype), widths[i], bytes, (long)n, before);
+                    before = bytes;
+                }
+            }
 }
 
 /* A size that does not fit is seen by every function that counts. */
 static void sizes_beyond_the_machine_are_seen(fbp_dtype dtype, const fbp_kernels *kernels) {
-    fbp_backend be = {dtype, item_of(dtype), kernels, &naive_blas};
-    int overflow = 0;
-    for (int transposed = 0; transposed < 2; transposed++) {
+    fbp_backend be = {kernels, &naive_blas, 1};
+    int overflow = 0, nr = kernels->gemm.nr;
+    for (int input_grad = 0; input_grad < 2; input_grad++) {
         fbp_layer wide = {.in = INT32_MAX, .out = INT32_MAX - 64};
+        fbp_arena kept = {0};
+        fbp_layer_packed.lay_out(&be, &wide, &kept, 1, input_grad);
+        CHECK(kept.overflow, "packed weights");
+    }
+    fbp_operand wide_T = fbp_in_panels(NULL, dtype, FBP_BLOCKS, INT32_MAX - 64, INT32_MAX, nr);
+    fbp_operand panels = fbp_in_panels(NULL, dtype, FBP_PANELS, INT64_MAX / 2, 7, nr);
+    fbp_operand rows = fbp_rows(NULL, dtype, INT64_MAX / 2, 7);
+    const fbp_operand *too_large[] = {&wide_T, &panels, &rows};
+    for (int i = 0; i < 3; i++) {
         overflow = 0;
-        fbp_dense_packed.packed_size(&be, &wide, transposed, &overflow);
-        CHECK(overflow, "packed weights");
+        fbp_operand_bytes(too_large[i], &overflow);
+        CHECK(overflow, "operand %d", i);
     }
     overflow = 0;
-    fbp_dense_packed.dz_size(&be, INT64_MAX / 2, 7, &overflow);
-    CHECK(overflow, "packed dz");
-    overflow = 0;
-    fbp_dense_blas.dz_size(&be, INT64_MAX / 2, 7, &overflow);
-    CHECK(overflow, "dz");
-    overflow = 0;
-    fbp_layer layer = {
-        .in = INT32_MAX, .out = 3, .W = 1, .tile_rows = 32, .tile_unit = 32, .units = 1, .n_tiles = 1};
-    fbp_dense_blas.scratch_size(&be, &layer, INT64_MAX / 2, 5, &overflow);
-    CHECK(overflow, "scratch");
+    fbp_edge_bytes(&kernels->gemm, dtype, INT64_MAX / 8, 7, &overflow);
+    CHECK(overflow, "an edge");
+    fbp_param W = {.offset = 1};
+    fbp_layer layer = {.in = INT32_MAX, .out = 3, .W = &W, .tile_rows = 32, .tile_unit = 32, .units = 1, .n_tiles = 1};
+    for (int tile = 0; tile < 2; tile++) {
+        overflow = 0;
+        fbp_layer_blas.scratch(&be, &layer, 1, tile ? INT64_MAX / 2 : 5, tile ? 5 : INT64_MAX / 2, &overflow);
+        CHECK(overflow, "scratch");
+    }
+}
+
+/* What a trainer would work with, FASTBP_DENSE being `choice` (NULL: unset). */
+static const char *products_of(const char *choice, int forward_only, int64_t batch) {
+    const int widths[] = {30, 40, 5}, act = FBP_ACT_relu;
+    fbp_config config = {.n_layers = 2,
+                         .widths = widths,
+                         .acts = &act,
+                         .optimizer = FBP_OPT_adam,
+                         .batch = batch,
+                         .n_threads = 1,
+                         .forward_only = forward_only,
+                         .blas = &naive_blas};
+    fbp_trainer *tr;
+    if (choice)
+        setenv("FASTBP_DENSE", choice, 1);
+    else
+        unsetenv("FASTBP_DENSE");
+    CHECK(fbp_trainer_new(&tr, &config, 1) == FBP_OK, "no plan");
+    const char *products = fbp_trainer_plan(tr).products;
+    fbp_trainer_free(tr);
+    return products;
 }
 
 static void the_environment_chooses(void) {
     char *given = getenv("FASTBP_DENSE") ? strdup(getenv("FASTBP_DENSE")) : NULL;
-    setenv("FASTBP_DENSE", "blas", 1);
-    CHECK(fbp_dense_of() == &fbp_dense_blas, "%s", fbp_dense_of()->name);
-    setenv("FASTBP_DENSE", "packed", 1);
-    CHECK(fbp_dense_of() == &fbp_dense_packed, "%s", fbp_dense_of()->name);
-    unsetenv("FASTBP_DENSE");
-    const fbp_dense *usual = fbp_dense_of();
-    setenv("FASTBP_DENSE", "something else", 1);
-    CHECK(fbp_dense_of() == usual, "%s", fbp_dense_of()->name);
+    CHECK(strcmp(products_of("blas", 0, 200), "blas") == 0, "%s", products_of("blas", 0, 200));
+    CHECK(strcmp(products_of("packed", 0, 200), "packed") == 0, "%s", products_of("packed", 0, 200));
+    CHECK(strcmp(products_of("something else", 0, 200), products_of(NULL, 0, 200)) == 0, "another word");
+    CHECK(strcmp(products_of("packed", 1, FBP_PACKED_MIN_ROWS), "packed") == 0, "a long prediction");
+    CHECK(strcmp(products_of("packed", 1, FBP_PACKED_MIN_ROWS - 1), "blas") == 0, "a short prediction");
+    CHECK(strcmp(products_of("packed", 0, 3), "packed") == 0, "a small batch");
     if (given)
         setenv("FASTBP_DENSE", given, 1);
     else
@@ -527,6 +689,8 @@ int main(void) {
     for (int i = 0; i < N_BLOCKS; i++) block[i] = guarded_new(MOST_BYTES);
     at_every_level(packed_products_are_the_naive_ones);
     at_every_level(blas_products_are_the_naive_ones);
+    at_every_level(every_layer_is_of_its_kind);
+    at_every_level(scratch_grows_with_the_rows);
     at_every_level(sizes_beyond_the_machine_are_seen);
     the_environment_chooses();
     for (int i = 0; i < N_BLOCKS; i++) guarded_free(block[i]);

@@ -7,12 +7,10 @@ static guarded block[4]; /* operands that end, or begin, at a forbidden page */
 
 /* distance in units of the last place of the exact value */
 static double ulps(double got, long double exact, fbp_dtype dtype) {
-    int digits = dtype == FBP_F32 ? FLT_MANT_DIG : DBL_MANT_DIG,
-        lowest = dtype == FBP_F32 ? FLT_MIN_EXP : DBL_MIN_EXP;
+    int digits = dtype == FBP_F32 ? FLT_MANT_DIG : DBL_MANT_DIG, lowest = dtype == FBP_F32 ? FLT_MIN_EXP : DBL_MIN_EXP;
     int exponent;
     frexpl(exact, &exponent);
-    if (exponent < lowest)
-        exponent = lowest;
+    if (exponent < lowest) exponent = lowest;
     return (double)fabsl(((long double)got - exact) / ldexpl(1, exponent - digits));
 }
 
@@ -20,30 +18,29 @@ static double ulps(double got, long double exact, fbp_dtype dtype) {
 
 static void run_exp(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
     memcpy(to, x, (size_t)n * item);
-    k->output[FBP_LOSS_poisson](to, 1, n);
+    k->losses.output[FBP_LOSS_poisson](to, 1, n);
 }
 static void run_logistic(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
     (void)item;
-    k->act[FBP_ACT_logistic](to, x, n, 1, n);
+    k->elementwise.act[FBP_ACT_logistic](to, x, n, 1, n);
 }
 static void run_output_logistic(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
     memcpy(to, x, (size_t)n * item);
-    k->output[FBP_LOSS_binary_log_loss](to, 1, n);
+    k->losses.output[FBP_LOSS_binary_log_loss](to, 1, n);
 }
 static void run_tanh(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
     (void)item;
-    k->act[FBP_ACT_tanh](to, x, n, 1, n);
+    k->elementwise.act[FBP_ACT_tanh](to, x, n, 1, n);
 }
 /* log1p(exp(-|x|)): the logistic loss of the right answer */
 static void run_softplus(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
     fbp_dtype dtype = item == sizeof(float) ? FBP_F32 : FBP_F64;
-    fbp_data data = {.y_dtype = dtype};
-    fbp_rows rows = {.data = &data, .scale = 1};
     for (int i = 0; i < n; i++) {
         double z = get(x, i, dtype), right = z > 0, copy;
         put(&copy, 0, z, dtype);
         put(&right, 0, right, dtype);
-        put(to, i, k->loss[FBP_LOSS_binary_log_loss](&copy, &right, &rows, 1, 1), dtype);
+        fbp_targets targets = {.y = &right, .scale = 1};
+        put(to, i, k->losses.loss[FBP_LOSS_binary_log_loss](&copy, &targets, 1, 1), dtype);
     }
 }
 
@@ -73,8 +70,7 @@ static double interesting(fbp_dtype dtype) {
     switch (random_below(4)) {
     case 0: x = ldexp(random_between(1, 2), (int)random_below(80) - 70); break;
     case 1:
-        x = (0.5 * (double)random_below(400)) * 0.69314718055994531 *
-            (1 + random_between(-4, 4) * epsilon_of(dtype));
+        x = (0.5 * (double)random_below(400)) * 0.69314718055994531 * (1 + random_between(-4, 4) * epsilon_of(dtype));
         break;
     case 2: x = random_between(0, 24); break;
     default: x = random_between(0, range);
@@ -109,8 +105,7 @@ static void functions_are_accurate(fbp_dtype dtype, const fbp_kernels *k) {
                 }
             }
         }
-        CHECK(worst <= fn->bound, "%s %s %s: %.2f ulp at %.17g", k->isa, dtype_name(dtype), fn->name, worst,
-              worst_x);
+        CHECK(worst <= fn->bound, "%s %s %s: %.2f ulp at %.17g", k->isa, dtype_name(dtype), fn->name, worst, worst_x);
         if (getenv("VERBOSE"))
             printf("%-9s%-7s%-18s%.2f ulp at %.9g\n", k->isa, dtype_name(dtype), fn->name, worst, worst_x);
     }
@@ -122,24 +117,19 @@ static void functions_have_limits(fbp_dtype dtype, const fbp_kernels *k) {
         const struct function *fn = &FUNCTIONS[f];
         double x[16] = {0}, y[16];
         const double in[] = {NAN, INFINITY, -INFINITY, big, -big, 0};
-        const double out[] = {NAN,
-                              fn->at_inf,
-                              fn->at_minus_inf,
-                              (double)fn->exact(big),
-                              (double)fn->exact(-big),
-                              (double)fn->exact(0)};
+        const double out[] = {
+            NAN, fn->at_inf, fn->at_minus_inf, (double)fn->exact(big), (double)fn->exact(-big), (double)fn->exact(0)};
         for (int place = 0; place < 11; place++)
             for (int c = 0; c < 6; c++) {
                 fill(x, 16, 0.25, dtype);
                 put(x, place, in[c], dtype);
                 fn->run(k, y, x, 16, item_of(dtype));
                 double got = get(y, place, dtype), want = rounded(out[c], dtype);
-                CHECK(same_kind(got, want) &&
-                          (isnan(want) || isinf(want) || fabs(got - want) <= epsilon_of(dtype)),
+                CHECK(same_kind(got, want) && (isnan(want) || isinf(want) || fabs(got - want) <= epsilon_of(dtype)),
                       "%s %s %s(%g) = %g", k->isa, dtype_name(dtype), fn->name, in[c], got);
                 double beside = get(y, place + 1, dtype);
-                CHECK(ulps(beside, fn->exact(0.25), dtype) <= fn->bound, "%s %s %s(%g): its neighbour is %g",
-                      k->isa, dtype_name(dtype), fn->name, in[c], beside);
+                CHECK(ulps(beside, fn->exact(0.25), dtype) <= fn->bound, "%s %s %s(%g): its neighbour is %g", k->isa,
+                      dtype_name(dtype), fn->name, in[c], beside);
             }
     }
 }
@@ -154,8 +144,8 @@ static void values_do_not_depend_on_their_place(fbp_dtype dtype, const fbp_kerne
         for (int start = 0; start < 34; start++)
             for (int n = 1; n < 100; n++) {
                 FUNCTIONS[f].run(k, part, (char *)x + (size_t)start * item, n, item);
-                CHECK(memcmp(part, (char *)all + (size_t)start * item, (size_t)n * item) == 0,
-                      "%s %s %s: %d from %d", k->isa, dtype_name(dtype), FUNCTIONS[f].name, n, start);
+                CHECK(memcmp(part, (char *)all + (size_t)start * item, (size_t)n * item) == 0, "%s %s %s: %d from %d",
+                      k->isa, dtype_name(dtype), FUNCTIONS[f].name, n, start);
             }
     }
 }
@@ -193,28 +183,25 @@ static void activations_and_slopes(fbp_dtype dtype, const fbp_kernels *k) {
                 double *before = malloc((size_t)count_dz * sizeof(double));
                 for (int64_t i = 0; i < count_dz; i++) before[i] = get(dz, i, dtype);
 
-                k->act[act](a, z, ldz, n, cols);
-                k->derive[act](dz, ld, z, ldz, n, cols);
+                k->elementwise.act[act](a, z, ldz, n, cols);
+                k->elementwise.derive[act](dz, ld, z, ldz, n, cols);
                 for (int r = 0; r < n; r++)
                     for (int j = 0; j < cols; j++) {
                         double zz = get(z, r * ldz + j, dtype), d = before[r * ld + j];
                         double value = get(a, r * cols + j, dtype), slope = get(dz, r * ld + j, dtype);
                         double want = exact_act(act, zz), want_slope = d * exact_slope(act, zz);
-                        CHECK(same_kind(value, want) &&
-                                  (!isfinite(want) || fabs(value - want) <= 4 * eps * fabs(want)),
-                              "%s %s %s(%g) = %.17g", k->isa, dtype_name(dtype), fbp_activation_name[act], zz,
-                              value);
-                        if (act == FBP_ACT_relu && isnan(zz))
-                            want_slope = d; /* not <= 0 */
+                        CHECK(same_kind(value, want) && (!isfinite(want) || fabs(value - want) <= 4 * eps * fabs(want)),
+                              "%s %s %s(%g) = %.17g", k->isa, dtype_name(dtype), fbp_activation_name[act], zz, value);
+                        if (act == FBP_ACT_relu && isnan(zz)) want_slope = d; /* not <= 0 */
                         CHECK(same_kind(slope, want_slope) &&
                                   (!isfinite(want_slope) || fabs(slope - want_slope) <= 8 * eps * fabs(d)),
-                              "%s %s %s'(%g) * %g = %.17g", k->isa, dtype_name(dtype),
-                              fbp_activation_name[act], zz, d, slope);
+                              "%s %s %s'(%g) * %g = %.17g", k->isa, dtype_name(dtype), fbp_activation_name[act], zz, d,
+                              slope);
                     }
                 for (int r = 0; r + 1 < n; r++)
                     for (int j = cols; j < ld; j++)
-                        CHECK(isnan(get(dz, r * ld + j, dtype)), "%s %s %s: column %d of %d", k->isa,
-                              dtype_name(dtype), fbp_activation_name[act], j, cols);
+                        CHECK(isnan(get(dz, r * ld + j, dtype)), "%s %s %s: column %d of %d", k->isa, dtype_name(dtype),
+                              fbp_activation_name[act], j, cols);
                 free(before);
             }
 }
@@ -222,58 +209,53 @@ static void activations_and_slopes(fbp_dtype dtype, const fbp_kernels *k) {
 static void relu_lets_nan_through(fbp_dtype dtype, const fbp_kernels *k) {
     for (int n = 1; n <= 40; n++)
         for (int place = 0; place < n; place++) {
-            void *z = at_end(block[0], n, dtype), *a = at_end(block[1], n, dtype),
-                 *dz = at_end(block[2], n, dtype);
+            void *z = at_end(block[0], n, dtype), *a = at_end(block[1], n, dtype), *dz = at_end(block[2], n, dtype);
             fill(z, n, -1, dtype);
             fill(dz, n, 3, dtype);
             put(z, place, NAN, dtype);
-            k->act[FBP_ACT_relu](a, z, n, 1, n);
-            k->derive[FBP_ACT_relu](dz, n, z, n, 1, n);
+            k->elementwise.act[FBP_ACT_relu](a, z, n, 1, n);
+            k->elementwise.derive[FBP_ACT_relu](dz, n, z, n, 1, n);
             for (int i = 0; i < n; i++) {
-                CHECK(i == place ? isnan(get(a, i, dtype)) : get(a, i, dtype) == 0, "%s relu, %d of %d",
-                      k->isa, i, n);
+                CHECK(i == place ? isnan(get(a, i, dtype)) : get(a, i, dtype) == 0, "%s relu, %d of %d", k->isa, i, n);
                 CHECK(get(dz, i, dtype) == (i == place ? 3 : 0), "%s relu', %d of %d", k->isa, i, n);
             }
             fill(z, n, 0, dtype);
             fill(dz, n, NAN, dtype);
-            k->derive[FBP_ACT_relu](dz, n, z, n, 1, n);
+            k->elementwise.derive[FBP_ACT_relu](dz, n, z, n, 1, n);
             CHECK(get(dz, place, dtype) == 0, "%s relu' at 0 stops whatever comes", k->isa);
         }
 }
 
-static void bias_and_column_sums(fbp_dtype dtype, const fbp_kernels *k) {
-    double eps = epsilon_of(dtype);
+static void column_sums_are_the_sums(fbp_dtype dtype, const fbp_kernels *k) {
+    double eps = epsilon_of(dtype), alone;
+    size_t item = item_of(dtype);
     for (int s = 0; s < CHECK_N_SIZES; s++)
         for (int n = 1; n <= 13; n += 4) {
             int out = CHECK_SIZES[s];
-            void *z = at_end(block[0], n * out, dtype), *b = at_end(block[1], out, dtype);
+            void *z = at_end(block[0], n * out, dtype);
             fill_random(z, n * out, -1, 1, dtype);
-            fill_random(b, out, -1, 1, dtype);
-            double *before = malloc((size_t)(n * out) * sizeof(double));
-            for (int i = 0; i < n * out; i++) before[i] = get(z, i, dtype);
-            k->add_bias(z, b, n, out);
-            for (int i = 0; i < n * out; i++)
-                CHECK(get(z, i, dtype) == rounded(before[i] + get(b, i % out, dtype), dtype), "%s bias %d",
-                      k->isa, i);
-
             int j0 = (int)random_below(out), j1 = j0 + 1 + (int)random_below(out - j0);
             for (int accumulate = 0; accumulate < 2; accumulate++) {
                 void *db = at_end(block[1], out, dtype);
-                if (accumulate)
-                    fill(db, out, 2, dtype);
-                k->column_sums(db, z, n, out, j0, j1, accumulate);
+                if (accumulate) fill(db, out, 2, dtype);
+                k->elementwise.column_sums((char *)db + (size_t)j0 * item, (char *)z + (size_t)j0 * item, out, n,
+                                           j1 - j0, accumulate);
                 for (int j = 0; j < out; j++) {
                     double sum = 2.0 * accumulate, got = get(db, j, dtype);
                     for (int i = 0; i < n; i++) sum += get(z, i * out + j, dtype);
                     if (j < j0 || j >= j1)
-                        CHECK(accumulate ? got == 2 : isnan(got), "%s column %d is not of %d..%d", k->isa, j,
-                              j0, j1);
+                        CHECK(accumulate ? got == 2 : isnan(got), "%s column %d is not of %d..%d", k->isa, j, j0, j1);
                     else
-                        CHECK(fabs(got - sum) <= (n + 2) * eps * 2 * (n + 2), "%s column %d: %g, not %g",
-                              k->isa, j, got, sum);
+                        CHECK(fabs(got - sum) <= (n + 2) * eps * 2 * (n + 2), "%s column %d: %g, not %g", k->isa, j,
+                              got, sum);
+                }
+                for (int j = j0; j < j1; j++) { /* the order of a sum depends on n alone */
+                    put(&alone, 0, 2, dtype);
+                    k->elementwise.column_sums(&alone, (char *)z + (size_t)j * item, out, n, 1, accumulate);
+                    CHECK(same_bits(&alone, (char *)db + (size_t)j * item, 1, dtype),
+                          "%s column %d of %d..%d has other bits alone", k->isa, j, j0, j1);
                 }
             }
-            free(before);
         }
 }
 
@@ -309,10 +291,9 @@ static void updates_equal_the_double_loop(fbp_dtype dtype, const fbp_kernels *k)
                         for (int j = 0; j < n; j++) before[i][j] = get(v[i], j, dtype);
                     }
                     double got =
-                        k->update[opt](v[0], v[1], states > 0 ? v[2] : NULL, states > 1 ? v[3] : NULL, n, &u);
+                        k->optim.update[opt](v[0], v[1], states > 0 ? v[2] : NULL, states > 1 ? v[3] : NULL, n, &u);
                     for (int i = 0; i < n; i++) {
-                        double p = before[0][i], g = before[1][i], s1 = before[2][i], s2 = before[3][i],
-                               move = 0;
+                        double p = before[0][i], g = before[1][i], s1 = before[2][i], s2 = before[3][i], move = 0;
                         double size = fabs(g) + u.alpha * fabs(p); /* what rounding errors are measured by */
                         squares += p * p;
                         g += u.alpha * p;
@@ -320,34 +301,31 @@ static void updates_equal_the_double_loop(fbp_dtype dtype, const fbp_kernels *k)
                             size = u.momentum * fabs(s1) + u.rate * size;
                             s1 = u.momentum * s1 - u.rate * g;
                             move = opt == FBP_OPT_sgd ? s1 : u.momentum * s1 - u.rate * g;
-                            CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size, "%s %s velocity %d of %d",
-                                  k->isa, fbp_optimizer_name[opt], i, n);
+                            CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size, "%s %s velocity %d of %d", k->isa,
+                                  fbp_optimizer_name[opt], i, n);
                         } else if (opt == FBP_OPT_adam) {
                             double size1 = u.beta_1 * fabs(s1) + (1 - u.beta_1) * size;
                             s1 = u.beta_1 * s1 + (1 - u.beta_1) * g;
                             s2 = u.beta_2 * s2 + (1 - u.beta_2) * g * g;
                             move = -u.rate * s1 / (sqrt(s2) + u.epsilon);
-                            CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size1, "%s adam m %d of %d",
-                                  k->isa, i, n);
+                            CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size1, "%s adam m %d of %d", k->isa, i,
+                                  n);
                             CHECK(fabs(get(v[3], i, dtype) - s2) <=
                                       8 * eps * (s2 + size * size) + smallest_normal(dtype),
                                   "%s adam v %d of %d", k->isa, i, n);
-                            size =
-                                u.rate * size1 / (sqrt(s2) + u.epsilon) * (1 + size * size / (s2 + 1e-300));
+                            size = u.rate * size1 / (sqrt(s2) + u.epsilon) * (1 + size * size / (s2 + 1e-300));
                         }
                         double p_got = get(v[0], i, dtype), g_got = get(v[1], i, dtype);
                         if (opt == FBP_OPT_none)
-                            CHECK(fabs(g_got - g) <= 4 * eps * size && p_got == p, "%s none %d of %d", k->isa,
-                                  i, n);
+                            CHECK(fabs(g_got - g) <= 4 * eps * size && p_got == p, "%s none %d of %d", k->isa, i, n);
                         else
                             CHECK(fabs(p_got - (p + move)) <= 2 * eps * fabs(p) + 16 * eps * size,
                                   "%s %s %s %d of %d: %.17g, not %.17g", k->isa, dtype_name(dtype),
                                   fbp_optimizer_name[opt], i, n, p_got, p + move);
                     }
                     CHECK(decay ? fabs(got - squares) <= 64 * eps * squares : got == 0,
-                          "%s %s squares of %d: %.17g, not %.17g", k->isa, fbp_optimizer_name[opt], n, got,
-                          squares);
-                    double sum = k->square_sum(v[0], n), exact = 0;
+                          "%s %s squares of %d: %.17g, not %.17g", k->isa, fbp_optimizer_name[opt], n, got, squares);
+                    double sum = k->elementwise.square_sum(v[0], n), exact = 0;
                     for (int i = 0; i < n; i++) exact += get(v[0], i, dtype) * get(v[0], i, dtype);
                     CHECK(fabs(sum - exact) <= 64 * eps * exact, "%s square sum of %d", k->isa, n);
                     for (int i = 0; i < 4; i++) free(before[i]);
@@ -371,8 +349,8 @@ static void levels_are_left_out_by_name(void) {
     const char *everything[] = {"avx512,avx2", " avx2 , avx512 ", "avx2 avx512", "sse9,avx512,,avx2,"};
     for (size_t i = 0; i < sizeof everything / sizeof *everything; i++) {
         setenv("FASTBP_DISABLE_CPU", everything[i], 1);
-        CHECK(fbp_cpu_levels(left) == 1 && strcmp(left[0], "baseline") == 0, "\"%s\" leaves %s",
-              everything[i], left[0]);
+        CHECK(fbp_cpu_levels(left) == 1 && strcmp(left[0], "baseline") == 0, "\"%s\" leaves %s", everything[i],
+              left[0]);
         for (fbp_dtype dtype = FBP_F32; dtype <= FBP_F64; dtype++)
             CHECK(strcmp(fbp_kernels_of(dtype)->isa, "baseline") == 0, "%s", fbp_kernels_of(dtype)->isa);
     }
@@ -389,13 +367,12 @@ static void levels_are_left_out_by_name(void) {
 }
 
 static void every_name_is_there(void) {
-    for (int i = 0; i < FBP_N_STATUS; i++)
-        CHECK(fbp_status_text[i] && fbp_status_exception[i], "status %d", i);
+    for (int i = 0; i < FBP_N_STATUS; i++) CHECK(fbp_status_text[i] && fbp_status_exception[i], "status %d", i);
     for (int i = 0; i < FBP_N_ACT; i++) CHECK(fbp_activation_name[i][0], "activation %d", i);
     for (int i = 0; i < FBP_N_LOSS; i++) CHECK(fbp_loss_name[i][0], "loss %d", i);
     for (int i = 0; i < FBP_N_OPT; i++)
-        CHECK(fbp_optimizer_name[i][0] && fbp_optimizer_states[i] >= 0 && fbp_optimizer_states[i] <= 2,
-              "optimizer %d", i);
+        CHECK(fbp_optimizer_name[i][0] && fbp_optimizer_states[i] >= 0 && fbp_optimizer_states[i] <= 2, "optimizer %d",
+              i);
 }
 
 int main(void) {
@@ -407,7 +384,7 @@ int main(void) {
     at_every_level(values_do_not_depend_on_their_place);
     at_every_level(activations_and_slopes);
     at_every_level(relu_lets_nan_through);
-    at_every_level(bias_and_column_sums);
+    at_every_level(column_sums_are_the_sums);
     at_every_level(updates_equal_the_double_loop);
     for (int i = 0; i < 4; i++) guarded_free(block[i]);
     return check_report("kernels");

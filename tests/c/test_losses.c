@@ -10,8 +10,8 @@ static long double clipped(long double loss, fbp_dtype dtype) {
 }
 
 /* loss of one row, its dz without weight, and the size of the numbers that were added up in it */
-static long double exact_loss(fbp_loss loss, const double *z, const double *y, int out, int clip,
-                              fbp_dtype dtype, long double *dz, long double *size) {
+static long double exact_loss(fbp_loss loss, const double *z, const double *y, int out, int clip, fbp_dtype dtype,
+                              long double *dz, long double *size) {
     long double total = 0, max = -INFINITY, sum = 0, mass = 0;
     *size = 1;
     for (int j = 0; j < out; j++) max = z[j] > max ? z[j] : max;
@@ -43,8 +43,7 @@ static long double exact_loss(fbp_loss loss, const double *z, const double *y, i
     if (loss == FBP_LOSS_log_loss) {
         total += mass * logl(sum);
         for (int j = 0; j < out; j++) dz[j] = expl(z[j] - max) / sum * mass - y[j];
-        if (clip)
-            total = clipped(total, dtype);
+        if (clip) total = clipped(total, dtype);
     }
     *size += fabsl(total);
     return total;
@@ -52,23 +51,24 @@ static long double exact_loss(fbp_loss loss, const double *z, const double *y, i
 
 enum { LOSS_ROWS = 133 };
 
-static void check_loss(fbp_dtype dtype, const fbp_kernels *k, fbp_loss loss, int n, int out, int labels,
-                       int clip, int ordered) {
-    static int64_t order[LOSS_ROWS];
+static void check_loss(fbp_dtype dtype, const fbp_kernels *k, fbp_loss loss, int n, int out, int labels, int clip,
+                       int weighted) {
     static int32_t label[LOSS_ROWS];
     static double weight[LOSS_ROWS];
     double eps = epsilon_of(dtype), scale = 0.37, spread = loss == FBP_LOSS_poisson ? 4 : 30;
     int64_t count = (int64_t)n * out;
     void *z = at_end(block[0], count, dtype), *y = labels ? NULL : at_end(block[1], count, dtype);
     fill_random(z, count, -spread, spread, dtype);
-    for (int i = 0; i < LOSS_ROWS; i++) { /* row i of the tile is row order[first+i] of the data */
-        order[i] = ordered ? (i * 5 + 3) % LOSS_ROWS : i;
+    for (int i = 0; i < LOSS_ROWS; i++) {
         weight[i] = random_between(0.1, 2);
         label[i] = (int32_t)random_below(out);
     }
-    fbp_data data = {.y_dtype = labels ? FBP_I32 : dtype, .y = label, .weight = ordered ? weight : NULL};
-    fbp_rows rows = {
-        .data = &data, .order = ordered ? order : NULL, .first = LOSS_ROWS - n, .scale = scale, .clip = clip};
+    int first = LOSS_ROWS - n; /* of the labels and weights, which end where their arrays do */
+    fbp_targets targets = {.y = y,
+                           .label = labels ? label + first : NULL,
+                           .weight = weighted ? weight + first : NULL,
+                           .scale = scale,
+                           .clip = clip};
     double *z_row = malloc((size_t)count * sizeof *z_row), *y_row = calloc((size_t)count, sizeof *y_row);
     long double *dz = malloc((size_t)out * sizeof *dz), total = 0, sizes = 0, size;
     for (int64_t i = 0; i < count; i++) {
@@ -79,26 +79,25 @@ static void check_loss(fbp_dtype dtype, const fbp_kernels *k, fbp_loss loss, int
                                                         : (double)(random_bits() & 1);
             put(y, i, t, dtype);
             y_row[i] = get(y, i, dtype);
-        } else if (i % out == label[order[LOSS_ROWS - n + i / out]]) {
+        } else if (i % out == label[first + i / out]) {
             y_row[i] = 1;
         }
     }
-    double got = k->loss[loss](z, y, &rows, n, out);
+    double got = k->losses.loss[loss](z, &targets, n, out);
     for (int i = 0; i < n; i++) {
-        double w = ordered ? weight[order[LOSS_ROWS - n + i]] : 1;
+        double w = weighted ? weight[first + i] : 1;
         total += w * exact_loss(loss, z_row + i * out, y_row + i * out, out, clip, dtype, dz, &size);
         sizes += w * size;
         for (int j = 0; j < out; j++) {
             double want = (double)(dz[j] * w * scale), is = get(z, i * out + j, dtype);
-            double around =
-                w * scale * (fabs((double)dz[j]) + fabs(y_row[i * out + j]) + (loss == FBP_LOSS_log_loss));
+            double around = w * scale * (fabs((double)dz[j]) + fabs(y_row[i * out + j]) + (loss == FBP_LOSS_log_loss));
             CHECK(fabs(is - want) <= (loss == FBP_LOSS_log_loss ? out + 40 : 6) * eps * around,
                   "%s %s %s, %d x %d, row %d: dz[%d] = %.17g, not %.17g", k->isa, dtype_name(dtype),
                   fbp_loss_name[loss], n, out, i, j, is, want);
         }
     }
-    CHECK(fabsl(got - total) <= 8 * eps * sizes, "%s %s %s%s, %d x %d: %.17g, not %.17g", k->isa,
-          dtype_name(dtype), fbp_loss_name[loss], clip ? " clipped" : "", n, out, got, (double)total);
+    CHECK(fabsl(got - total) <= 8 * eps * sizes, "%s %s %s%s, %d x %d: %.17g, not %.17g", k->isa, dtype_name(dtype),
+          fbp_loss_name[loss], clip ? " clipped" : "", n, out, got, (double)total);
     free(z_row);
     free(y_row);
     free(dz);
@@ -124,21 +123,20 @@ static void losses_are_clipped_when_asked(fbp_dtype dtype, const fbp_kernels *k)
             for (int labels = 0; labels <= (loss == FBP_LOSS_log_loss); labels++) {
                 void *z[2], *y = at_end(block[2], 4, dtype);
                 double total[2];
-                fbp_data data = {.y_dtype = labels ? FBP_I32 : dtype, .y = label};
                 for (int clip = 0; clip < 2; clip++) {
                     z[clip] = at_end(block[clip], 4, dtype);
                     for (int i = 0; i < 4; i++) { /* two rows of two; class 0 is right */
                         put(y, i, i % 2 == 0, dtype);
                         put(z[clip], i, (i % 2 == 0) == right ? 900 : -900, dtype);
                     }
-                    fbp_rows rows = {.data = &data, .scale = 1, .clip = clip};
-                    total[clip] = k->loss[loss](z[clip], y, &rows, 2, 2);
+                    fbp_targets targets = {.y = y, .label = labels ? label : NULL, .scale = 1, .clip = clip};
+                    total[clip] = k->losses.loss[loss](z[clip], &targets, 2, 2);
                 }
                 int parts = loss == FBP_LOSS_log_loss ? 2 : 4;
-                CHECK(fabs(total[1] - parts * (right ? low : high)) <= 1e-3 * parts * low, "%s %s %s: %.17g",
-                      k->isa, dtype_name(dtype), fbp_loss_name[loss], total[1]);
-                CHECK(right ? total[0] == 0 : total[0] > 1799 * (parts / 2), "%s %s %s not clipped: %.17g",
-                      k->isa, dtype_name(dtype), fbp_loss_name[loss], total[0]);
+                CHECK(fabs(total[1] - parts * (right ? low : high)) <= 1e-3 * parts * low, "%s %s %s: %.17g", k->isa,
+                      dtype_name(dtype), fbp_loss_name[loss], total[1]);
+                CHECK(right ? total[0] == 0 : total[0] > 1799 * (parts / 2), "%s %s %s not clipped: %.17g", k->isa,
+                      dtype_name(dtype), fbp_loss_name[loss], total[0]);
                 CHECK(same_bits(z[0], z[1], 4, dtype), "%s %s: other slopes", k->isa, fbp_loss_name[loss]);
             }
 }
@@ -158,15 +156,13 @@ static void losses_tell_of_nan(fbp_dtype dtype, const fbp_kernels *k) {
                     fill(y, count, 1, dtype);
                     memcpy(clean, z, (size_t)count * item_of(dtype));
                     put(z, place, bad[b], dtype);
-                    if (labels)
-                        label[2] = (int32_t)(place % out);
-                    fbp_data data = {.y_dtype = labels ? FBP_I32 : dtype, .y = label};
-                    fbp_rows rows = {.data = &data, .scale = 1};
-                    double total = k->loss[loss](z, y, &rows, 5, out),
-                           without = k->loss[loss](clean, y, &rows, 5, out);
+                    if (labels) label[2] = (int32_t)(place % out);
+                    fbp_targets targets = {.y = y, .label = labels ? label : NULL, .scale = 1};
+                    double total = k->losses.loss[loss](z, &targets, 5, out),
+                           without = k->losses.loss[loss](clean, &targets, 5, out);
                     CHECK(isfinite(without), "%s %s", k->isa, fbp_loss_name[loss]);
-                    CHECK(!isfinite(total), "%s %s %s with %g: %g", k->isa, dtype_name(dtype),
-                          fbp_loss_name[loss], bad[b], total);
+                    CHECK(!isfinite(total), "%s %s %s with %g: %g", k->isa, dtype_name(dtype), fbp_loss_name[loss],
+                          bad[b], total);
                     for (int64_t i = 0; i < count; i++)
                         if (i / out != 2)
                             CHECK(get(z, i, dtype) == get(clean, i, dtype), "%s %s: row %ld", k->isa,
@@ -183,7 +179,7 @@ static void probabilities_of_large_logits(fbp_dtype dtype, const fbp_kernels *k)
             double bound = pow(10, 9 * size), z0[5 * CHECK_LARGEST];
             fill_random(z, n * out, -bound, bound, dtype);
             for (int i = 0; i < n * out; i++) z0[i] = get(z, i, dtype);
-            k->output[FBP_LOSS_log_loss](z, n, out);
+            k->losses.output[FBP_LOSS_log_loss](z, n, out);
             for (int i = 0; i < n; i++) {
                 double sum = 0, max = -INFINITY, norm = 0;
                 for (int j = 0; j < out; j++) max = fmax(max, z0[i * out + j]);
@@ -191,14 +187,14 @@ static void probabilities_of_large_logits(fbp_dtype dtype, const fbp_kernels *k)
                 for (int j = 0; j < out; j++) {
                     double p = get(z, i * out + j, dtype), want = exp(z0[i * out + j] - max) / norm;
                     /* the difference is rounded to dtype: an error of half an ulp of it in the exponent */
-                    double slack = (out + 8 + fabs(z0[i * out + j] - max)) * epsilon_of(dtype) * want +
-                                   smallest_normal(dtype);
-                    CHECK(p >= 0 && p <= 1 + epsilon_of(dtype) * out && fabs(p - want) <= slack,
-                          "%s %s: %g, not %g", k->isa, dtype_name(dtype), p, want);
+                    double slack =
+                        (out + 8 + fabs(z0[i * out + j] - max)) * epsilon_of(dtype) * want + smallest_normal(dtype);
+                    CHECK(p >= 0 && p <= 1 + epsilon_of(dtype) * out && fabs(p - want) <= slack, "%s %s: %g, not %g",
+                          k->isa, dtype_name(dtype), p, want);
                     sum += p;
                 }
-                CHECK(fabs(sum - 1) <= (out + 4) * epsilon_of(dtype), "%s %s: sum %.17g", k->isa,
-                      dtype_name(dtype), sum);
+                CHECK(fabs(sum - 1) <= (out + 4) * epsilon_of(dtype), "%s %s: sum %.17g", k->isa, dtype_name(dtype),
+                      sum);
             }
         }
 }

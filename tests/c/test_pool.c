@@ -1,6 +1,7 @@
 /* The pool: every run is the serial loop done at once, barriers hold everybody and publish what was
  * written before them, teams come and go, and a NULL pool is one thread. */
 #include "check.h"
+#include "runtime/pool.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -19,16 +20,14 @@ typedef struct {
 static team new_team(int n_threads) {
     team self = {.n_threads = n_threads, .caller = pthread_self()};
     fbp_status status = fbp_pool_new(&self.pool, n_threads);
-    CHECK(status == FBP_OK && (self.pool != NULL) == (n_threads > 1), "%d threads: status %d", n_threads,
-          status);
+    CHECK(status == FBP_OK && (self.pool != NULL) == (n_threads > 1), "%d threads: status %d", n_threads, status);
     return self;
 }
 
 static void count_task(void *context, int t) {
     team *self = context;
     CHECK(t >= 0 && t < self->n_threads, "thread %d of %d", t, self->n_threads);
-    CHECK((t == 0) == (pthread_equal(pthread_self(), self->caller) != 0), "thread %d is not where it belongs",
-          t);
+    CHECK((t == 0) == (pthread_equal(pthread_self(), self->caller) != 0), "thread %d is not where it belongs", t);
     self->done[t][0]++;
 }
 
@@ -38,8 +37,7 @@ static void every_run_is_the_serial_loop(int n_threads) {
         fbp_pool_run(self.pool, count_task, &self);
         for (int t = 0; t < n_threads; t++)
             CHECK(self.done[t][0] == run, "run %d: thread %d ran %ld times", run, t, (long)self.done[t][0]);
-        if (run % 1000 == 0)
-            usleep(3000); /* long enough for the team to fall asleep */
+        if (run % 1000 == 0) usleep(3000); /* long enough for the team to fall asleep */
     }
     fbp_pool_free(self.pool);
 }
@@ -48,14 +46,12 @@ static void barrier_task(void *context, int t) {
     team *self = context;
     for (int64_t phase = 1; phase <= BARRIERS; phase++) {
         self->done[t][0]++;
-        if ((phase * 7 + t * 3) % 97 == 0)
-            sched_yield();
-        if ((phase + 131 * t) % 999 == 0)
-            usleep(300); /* the others stop spinning and sleep */
+        if ((phase * 7 + t * 3) % 97 == 0) sched_yield();
+        if ((phase + 131 * t) % 999 == 0) usleep(300); /* the others stop spinning and sleep */
         fbp_pool_barrier(self->pool);
         for (int other = 0; other < self->n_threads; other++)
-            CHECK(self->done[other][0] == phase, "barrier %ld: thread %d sees %d at %ld", (long)phase, t,
-                  other, (long)self->done[other][0]);
+            CHECK(self->done[other][0] == phase, "barrier %ld: thread %d sees %d at %ld", (long)phase, t, other,
+                  (long)self->done[other][0]);
         fbp_pool_barrier(self->pool);
     }
 }
@@ -100,8 +96,7 @@ static void teams_come_and_go(void) {
         team self = new_team(1 + round % MOST);
         for (int run = 0; run < round % 4; run++) fbp_pool_run(self.pool, count_task, &self);
         for (int t = 0; t < self.n_threads; t++) CHECK(self.done[t][0] == round % 4, "round %d", round);
-        if (round % 50 == 0)
-            usleep(2000);
+        if (round % 50 == 0) usleep(2000);
         fbp_pool_free(self.pool);
     }
 }
@@ -121,8 +116,7 @@ static void *work_alone(void *unused) {
 
 static void teams_do_not_know_each_other(void) {
     pthread_t threads[3];
-    for (int i = 0; i < 3; i++)
-        CHECK(pthread_create(&threads[i], NULL, work_alone, NULL) == 0, "thread %d", i);
+    for (int i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, work_alone, NULL) == 0, "thread %d", i);
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
 }
 
@@ -144,8 +138,8 @@ static void shares_cover_everything_once(void) {
             int64_t end = 0, lo, hi;
             for (int t = 0; t < n; t++) {
                 fbp_share(count, t, n, &lo, &hi);
-                CHECK(lo == end && hi >= lo && hi - lo <= count / n + 1, "%ld in %d: %ld..%ld", (long)count,
-                      n, (long)lo, (long)hi);
+                CHECK(lo == end && hi >= lo && hi - lo <= count / n + 1, "%ld in %d: %ld..%ld", (long)count, n,
+                      (long)lo, (long)hi);
                 end = hi;
             }
             CHECK(end == count, "%ld in %d ends at %ld", (long)count, n, (long)end);
@@ -215,8 +209,8 @@ static void the_woken_are_not_on_the_core_of_the_waker(void) {
         CHECK(CPU_EQUAL(&self.allowed[1], &allowed), "time %d: a worker may not go everywhere again", i);
         sched_setaffinity(0, sizeof allowed, &allowed);
     }
-    CHECK(met[0] <= FORGIVEN && met[1] <= FORGIVEN,
-          "woken between runs %d times, at a barrier %d times of %d", met[0], met[1], TIMES);
+    CHECK(met[0] <= FORGIVEN && met[1] <= FORGIVEN, "woken between runs %d times, at a barrier %d times of %d", met[0],
+          met[1], TIMES);
     fbp_pool_free(self.team.pool);
 #endif
 }
@@ -229,8 +223,7 @@ static void a_team_that_cannot_be_had_is_a_status(void) {
     if (child == 0) {
         long pages = 0;
         FILE *statm = fopen("/proc/self/statm", "r");
-        if (!statm || fscanf(statm, "%ld", &pages) != 1)
-            _exit(0);
+        if (!statm || fscanf(statm, "%ld", &pages) != 1) _exit(0);
         fclose(statm);
         rlim_t room = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)64 * 1024 * 1024;
         setrlimit(RLIMIT_AS, &(struct rlimit){room, room});

@@ -1,0 +1,78 @@
+/* kernels: all arithmetic, in small tables of functions, one set per dtype and instruction set. Every function is
+ * written once, in plain C that compilers vectorise (the *_template.h files), and built once per level. */
+#pragma once
+
+#include "fastbp.h"
+
+/* A matrix of any strides, in bytes. */
+typedef struct {
+    const void *data;
+    fbp_dtype dtype;
+    int64_t row_stride, col_stride;
+} fbp_strided;
+
+typedef struct {
+    /* 1 if none of the `count` numbers, `stride` bytes apart, is NaN or infinite */
+    int (*all_finite)(const void *x, int64_t count, int64_t stride);
+    /* to(n,width) = rows of a matrix, converted: row i is order[first + i], or first + i without an order */
+    void (*gather)(void *to, const fbp_strided *from, const int64_t *order, int64_t first, int64_t n, int width);
+    /* a(n,cols; contiguous) = f(z(n,cols; rows ldz apart)) */
+    void (*act[FBP_N_ACT])(void *a, const void *z, int64_t ldz, int64_t n, int cols);
+    /* dz(n,cols; rows ld apart) *= f'(z(n,cols; rows ldz apart)) */
+    void (*derive[FBP_N_ACT])(void *dz, int64_t ld, const void *z, int64_t ldz, int64_t n, int cols);
+    /* sums(cols) (+)= column sums of x(n,cols; rows ld apart), in an order that depends on n alone */
+    void (*column_sums)(void *sums, const void *x, int64_t ld, int64_t n, int cols, int accumulate);
+    double (*square_sum)(const void *p, int64_t count);
+} fbp_elementwise;
+
+/* What a loss compares with, for each row of the pass. */
+typedef struct {
+    const void *y;        /* (n, out) in the net's dtype, or NULL */
+    const int32_t *label; /* (n) class indices instead, or NULL */
+    const double *weight; /* (n) or NULL: 1 */
+    double scale;         /* 1 / weight sum of the mini-batch, goes into dz */
+    int clip;             /* clip probabilities at the dtype's epsilon in the reported value */
+} fbp_targets;
+
+typedef struct {
+    /* in: z(n,out) of the output layer with bias. out: dz = dJ/dz, row weights and scale included.
+     * Returns the weighted sum of the losses of the rows. */
+    double (*loss[FBP_N_LOSS])(void *z, const fbp_targets *targets, int64_t n, int out);
+    /* the output activation in place */
+    void (*output[FBP_N_LOSS])(void *z, int64_t n, int out);
+} fbp_loss_kernels;
+
+typedef struct {
+    double alpha; /* weight decay already divided by the weight sum of the batch */
+    double rate;  /* step size, for Adam with its bias correction */
+    double momentum, beta_1, beta_2, epsilon;
+} fbp_update;
+
+typedef struct {
+    /* One pass over a slice: p, g, s1, s2 of count numbers. Returns sum(p*p) before the update when alpha > 0.
+     * With optimizer `none`: g += alpha*p only. */
+    double (*update[FBP_N_OPT])(void *p, void *g, void *s1, void *s2, int64_t count, const fbp_update *u);
+} fbp_optim_kernels;
+
+#include "gemm/ukernel.h"
+
+struct fbp_source;
+/* A first layer from the entries of rows first..first+n of a source: z(n,out) = X W + b, and
+ * dW(i0..i1,out) (+)= X[:, i0:i1]^T dz(n,out), dz in panels nr columns wide, or row-major with nr == out. */
+typedef struct {
+    void (*forward)(void *z, const struct fbp_source *s, int64_t first, int64_t n, const void *W, const void *b,
+                    int out);
+    void (*weight_grad)(void *dW, const void *dz, int nr, const struct fbp_source *s, int64_t first, int64_t n, int i0,
+                        int i1, int out, int accumulate);
+} fbp_sparse_kernels;
+
+struct fbp_kernels {
+    const char *isa;
+    fbp_dtype dtype;
+    fbp_elementwise elementwise;
+    fbp_loss_kernels losses;
+    fbp_optim_kernels optim;
+    fbp_gemm_kernels gemm;
+    fbp_gemv_kernels gemv;
+    fbp_sparse_kernels sparse;
+};

@@ -1,0 +1,114 @@
+/* net: layers, and what they do in one pass over the arena. No arithmetic here: products are gemm's, elementwise work is
+ * the kernels'. A layer is of one of a few kinds; a kind is one file, with the functions of fbp_layer_kind.
+ *
+ * Forward, loss and input gradient are local to rows, so threads take row tiles; weight gradients need all rows of the
+ * pass and are cut by rows of W. */
+#pragma once
+
+#include "data/source.h"
+#include "gemm/gemm.h"
+
+typedef struct {
+    const fbp_kernels *kernels;
+    const fbp_blas *blas;
+    int packed; /* products by packed kernels, dz in panels; otherwise by BLAS, all row-major */
+} fbp_backend;
+
+struct fbp_layer_kind;
+typedef struct {
+    const struct fbp_layer_kind *kind;
+    int in, out;
+    fbp_activation act;     /* of this layer; identity for the output layer (the loss has its own) */
+    const fbp_param *W, *b; /* in the table of parameters */
+    fbp_operand w, w_T;     /* B operands: W, and W^T where there is an input gradient (else without data) */
+    int edge;               /* the last columns of W, which are not in w: see edge_template.h */
+    void *w_edge;
+    /* Tiles of the weight gradient are rows of W, from shapes alone: see fbp_tile_row. */
+    int n_tiles, tile0; /* tiles of this layer, and of the layers before it */
+    int tile_unit;      /* they begin at multiples of it */
+    int units;          /* so many units are in `in` */
+    int tile_rows;      /* the most rows of one */
+    int64_t joined;     /* the most tiles whose dW is made, used and packed together */
+} fbp_layer;
+
+/* The first row of a tile: all have about the same number. */
+static inline int fbp_tile_row(const fbp_layer *layer, int64_t tile) {
+    int64_t row = tile == 0 ? 0 : layer->units * tile / layer->n_tiles * layer->tile_unit;
+    return tile < layer->n_tiles ? (int)row : layer->in;
+}
+
+typedef struct {
+    int n_layers; /* of weights */
+    fbp_layer *layers;
+    fbp_loss loss;
+    int64_t n_weights, n_params;
+    int rows_down_to; /* down to this layer, input gradients follow the loss row tile by row tile; below it, a layer at a
+                       * time: only two dz are alive at once */
+} fbp_net;
+
+/* Fills `layers` and `params` (work arrays of n_layers and 2 * n_layers). acts: one per hidden layer. */
+fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int n_layers, const int *widths,
+                        const int *acts, fbp_loss loss);
+
+/* Where one pass lives: pointers into the arena. */
+typedef struct {
+    fbp_fetched fetched;
+    void **z;     /* z[l] (n, out_l), row-major */
+    void *dz[2];  /* dz of hidden layer l in dz[l & 1] */
+    void *dz_top; /* dz of the output layer: its z, or a copy in panels */
+} fbp_tape;
+
+/* One pass, as one thread sees it. */
+typedef struct {
+    const fbp_net *net;
+    const fbp_backend *be;
+    const fbp_tape *tape;
+    const void *params;
+    fbp_batch batch;
+    void *scratch;             /* of this thread */
+    const fbp_operand *next_b; /* what the product after this one reads first, or NULL */
+} fbp_pass;
+
+static inline const void *fbp_pass_param(const fbp_pass *p, const fbp_param *param) {
+    return fbp_at(p->params, param->offset, p->be->kernels->dtype);
+}
+/* What layer l multiplies: X, or z of the layer before, to which *act is to be applied. */
+fbp_operand fbp_pass_input(const fbp_pass *p, int l, fbp_activation *act);
+/* dz of layer l: in panels, or row-major where BLAS does the products. */
+fbp_operand fbp_pass_dz(const fbp_pass *p, int l);
+
+typedef struct fbp_layer_kind {
+    const char *name;
+    int cut_invariant; /* results do not depend on how rows are cut, to the bit: neighbouring tiles may be joined */
+    int reads_entries; /* X is not gathered */
+    /* Are n rows of X better read where they are than gathered? NULL: never. */
+    int (*reads_pointers)(const fbp_backend *be, const fbp_layer *layer, int64_t n);
+    /* Carves copies of W in the block that is kept and fills the layer's operands. l: for the names of the plan; input_grad: there
+     * will be one. NULL: W is used as it stands. */
+    void (*lay_out)(const fbp_backend *be, fbp_layer *layer, fbp_arena *kept, int l, int input_grad);
+    /* Bytes of scratch for row tiles of so many rows, and for the weight gradient of n rows. NULL: none. */
+    size_t (*scratch)(const fbp_backend *be, const fbp_layer *layer, int l, int64_t tile, int64_t n, int *overflow);
+    /* Rows i0..i1 of W changed: refresh the copies. NULL: there are none. */
+    void (*pack)(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1);
+    /* Rows r0..r1 of z(n,out) = f(input) W + b; z is given from row 0. */
+    void (*forward)(const fbp_pass *p, int l, void *z, int64_t r0, int64_t r1);
+    /* Rows r0..r1 of dz of layer l-1: (dz W^T) * f'(z_{l-1}). */
+    void (*input_grad)(const fbp_pass *p, int l, int64_t r0, int64_t r1);
+    /* dW(i0..i1,out) (+)= f(input)[:, i0:i1]^T dz; dW points at row i0. */
+    void (*weight_grad)(const fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate);
+} fbp_layer_kind;
+
+extern const fbp_layer_kind fbp_layer_packed, fbp_layer_one_output, fbp_layer_blas, fbp_layer_sparse;
+/* The kind for layer l; sparse: X comes as entries. */
+const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse);
+
+/* Rows r0..r1 of the pass: X -> z of all layers, that of the last into `result` (n, out). */
+void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1, void *result);
+/* Rows r0..r1: loss, and dz of the output layer from its z. Returns the weighted sum. */
+double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1);
+/* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */
+void fbp_net_input_grad(fbp_pass *p, int l, int64_t r0, int64_t r1);
+/* Rows i0..i1 of dW of layer l (dW points at row i0), and columns j0..j1 of db (at column j0), from all rows of the pass.
+ * last: of this thread's share of the layer. */
+void fbp_net_weight_grad(fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate, int last);
+void fbp_net_bias_grad(const fbp_pass *p, int l, void *db, int j0, int j1, int accumulate);

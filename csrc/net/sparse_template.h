@@ -1,0 +1,63 @@
+/* The products of a sparse first layer, which touch the entries of X only. A source hands them out a few at a time, in
+ * one type of index and value. Included by kernels/template.h. */
+
+/* z(nv vectors of a row) += sum over entries of value * W(column, the same columns) */
+static inline __attribute__((always_inline)) void FN(add_entries)(const int nv, REAL *z, const REAL *W, int out,
+                                                                  const int *column, const REAL *value, int count) {
+    FN(vec) acc[8];
+    EACH(v, nv) acc[v] = AT(z, v * LANES);
+    for (int k = 0; k < count; k++) {
+        const REAL *w = W + (int64_t)column[k] * out;
+        EACH(v, nv) acc[v] += value[k] * AT((REAL *)w, v * LANES);
+    }
+    EACH(v, nv) AT(z, v * LANES) = acc[v];
+}
+
+/* Runs BODY for every piece of the entries of row i: `count` of `column` and `value`. */
+#define EACH_ENTRIES(i, BODY)                                                                       \
+    for (int64_t start = 0;; start += FBP_ENTRIES_AT_ONCE) {                                        \
+        int count = s->kind->entries(s, sizeof(REAL) == 4 ? FBP_F32 : FBP_F64, i, start, column, value); \
+        BODY                                                                                        \
+        if (count < FBP_ENTRIES_AT_ONCE)                                                            \
+            break;                                                                                  \
+    }
+
+static void FN(sparse_forward)(void *z_, const fbp_source *s, int64_t first, int64_t n, const void *W_, const void *b,
+                               int out) {
+    const REAL *W = W_;
+    int column[FBP_ENTRIES_AT_ONCE];
+    REAL value[FBP_ENTRIES_AT_ONCE];
+    for (int64_t i = 0; i < n; i++) {
+        REAL *z = (REAL *)z_ + i * out;
+        memcpy(z, b, (size_t)out * sizeof(REAL));
+        EACH_ENTRIES(first + i, {
+            int j = 0;
+            for (; j + 8 * LANES <= out; j += 8 * LANES) FN(add_entries)(8, z + j, W + j, out, column, value, count);
+            for (; j + 4 * LANES <= out; j += 4 * LANES) FN(add_entries)(4, z + j, W + j, out, column, value, count);
+            for (; j + LANES <= out; j += LANES) FN(add_entries)(1, z + j, W + j, out, column, value, count);
+            for (; j < out; j++)
+                for (int k = 0; k < count; k++) z[j] += value[k] * W[(int64_t)column[k] * out + j];
+        })
+    }
+}
+
+static void FN(sparse_weight_grad)(void *dW_, const void *dz, int nr, const fbp_source *s, int64_t first, int64_t n,
+                                   int i0, int i1, int out, int accumulate) {
+    REAL *dW = dW_;
+    int column[FBP_ENTRIES_AT_ONCE];
+    REAL value[FBP_ENTRIES_AT_ONCE];
+    if (!accumulate) memset(dW, 0, (size_t)(i1 - i0) * (size_t)out * sizeof(REAL));
+    for (int64_t i = 0; i < n; i++)
+        EACH_ENTRIES(first + i, {
+            for (int k = 0; k < count; k++) {
+                if (column[k] < i0 || column[k] >= i1) continue;
+                REAL *restrict w = dW + (int64_t)(column[k] - i0) * out;
+                const REAL *restrict d = (const REAL *)dz + i * nr;
+                for (int j0 = 0; j0 < out; j0 += nr, w += nr, d += n * nr) {
+                    int cols = out - j0 < nr ? out - j0 : nr;
+                    for (int j = 0; j < cols; j++) w[j] += value[k] * d[j];
+                }
+            }
+        })
+}
+#undef EACH_ENTRIES

@@ -1,0 +1,32 @@
+/* cpu: which instructions may be used here, asked of the processor itself. Not __builtin_cpu_supports: under the
+ * runtime of `zig cc` it knows nothing, and the baseline would be chosen in silence. */
+#include "runtime/cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+enum { AVX_STATE = 0x6, AVX512_STATE = 0xe6 }; /* XCR0: xmm and ymm; and mask registers and both kinds of zmm */
+
+/* Does the operating system save these registers when it switches threads? */
+static int saved(unsigned state) {
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0)); /* its intrinsic would ask for -mxsave */
+    return (low & state) == state;
+}
+
+int fbp_cpu_has_avx2(void) {
+    const unsigned first = bit_AVX | bit_FMA, seventh = bit_AVX2;
+    unsigned a, b, c, d;
+    if (!saved(AVX_STATE) || !__get_cpuid(1, &a, &b, &c, &d) || (c & first) != first) return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & seventh) == seventh;
+}
+
+int fbp_cpu_has_avx512(void) {
+    const unsigned seventh = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    unsigned a, b, c, d;
+    if (!fbp_cpu_has_avx2() || !saved(AVX512_STATE)) /* the kernels for AVX-512 use AVX2 and FMA too */
+        return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & seventh) == seventh;
+}
+#endif

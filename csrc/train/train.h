@@ -1,0 +1,62 @@
+/* trainer: two blocks of memory and a team for one net, and the loop over mini-batches.
+ *
+ * A mini-batch runs in one pass over the arena, or in several if max_memory asks for it. All threads of the team run the
+ * same pass with barriers between its phases; tiles and the order of every sum depend on shapes alone, so the bits do not
+ * depend on the number of threads. */
+#pragma once
+
+#include "net/net.h"
+#include "runtime/pool.h"
+
+struct fbp_trainer {
+    fbp_net net;
+    fbp_backend be;
+    fbp_optimizer optimizer;
+    fbp_arena arena, kept;
+    fbp_tape tape;
+    fbp_pool *pool;
+    int64_t batch;        /* rows of a mini-batch */
+    int64_t pass;         /* rows of one pass over the arena, <= batch */
+    int64_t tile;         /* rows of one tile of a pass; from shapes alone */
+    int n_threads, forward_only;
+    char *scratch, *part; /* of every thread: scratch of the products; dW of joined tiles, or a db */
+    size_t scratch_bytes, part_bytes;
+    double *loss_part;    /* per row tile */
+    double *square_part;  /* sum of squared weights per weight tile, over the layers */
+    void *grad;           /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
+};
+
+/* What a call of the trainer does, in all threads. */
+typedef struct {
+    fbp_trainer *tr;
+    fbp_epoch *epoch;
+    fbp_source source;
+    const struct fbp_sink *sink; /* NULL: no gradient is wanted */
+    void *grad;                  /* n_params, if the sink is not `update` */
+    void *result;                /* of a forward pass */
+} fbp_job;
+
+/* Where the gradient goes. A piece of it is dW of tiles lo..hi of a layer, or db of columns lo..hi. */
+typedef struct fbp_sink {
+    int updates; /* the parameters follow each mini-batch */
+    /* Where thread t makes the piece that begins at `offset` of the flat vector. */
+    void *(*place)(const fbp_job *j, int t, int64_t offset);
+    /* The last pass has made a piece at `grad`. NULL: nothing is done before the gradient is whole. */
+    void (*take_weights)(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
+                         const fbp_update *u);
+    void (*take_biases)(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
+                        const fbp_update *u);
+    /* The gradient of the mini-batch is whole. NULL: nothing is left to do. */
+    void (*finish)(const fbp_job *j, int t, const fbp_update *u);
+} fbp_sink;
+
+/* update: the optimizer takes every piece while it is in cache, and the gradient never exists.
+ * keep:   the gradient is the result.
+ * reduce: it is added up over several passes, and the optimizer follows when it is whole. */
+extern const fbp_sink fbp_sink_update, fbp_sink_keep, fbp_sink_reduce;
+
+/* Thread t's part of a layer: its weight tiles lo..hi, and columns lo..hi of its bias. A column's sum is one thread's. */
+void fbp_share_tiles(const fbp_trainer *tr, const fbp_layer *layer, int t, int64_t *lo, int64_t *hi);
+void fbp_share_columns(const fbp_trainer *tr, const fbp_layer *layer, int t, int64_t *lo, int64_t *hi);
+/* Parts of the tiles lo..hi that are made, used and packed together: *end of the first of them. */
+int64_t fbp_joined_end(const fbp_layer *layer, int64_t lo, int64_t hi);

@@ -1,0 +1,249 @@
+/* The life of a trainer. Measure and carve are one function, lay_out: run on arenas without a block it counts, run on real
+ * ones it hands out pointers. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/train.h"
+
+/* Packed kernels were measured (bench/products.py) to be faster at every level of x86-64; elsewhere their tiles are
+ * untuned. FASTBP_DENSE=blas or packed decides otherwise. */
+static int packed_is_faster(void) {
+    const char *forced = getenv("FASTBP_DENSE");
+    if (forced && (strcmp(forced, "blas") == 0 || strcmp(forced, "packed") == 0)) return strcmp(forced, "packed") == 0;
+#if defined(__x86_64__)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+/* the largest power of two <= x, within 1..FBP_ROW_TILES */
+static int tiles_for(double x) {
+    int tiles = 1;
+    while (tiles < FBP_ROW_TILES && 2 * tiles <= x) tiles *= 2;
+    return tiles;
+}
+
+static int threads_worth(const fbp_trainer *tr, int most) {
+    double flops = (tr->forward_only ? 2.0 : 6.0) * (double)tr->pass * (double)tr->net.n_weights;
+    double worth = flops / FBP_FLOPS_PER_THREAD;
+    int n = worth < 1 ? 1 : worth > FBP_ROW_TILES ? FBP_ROW_TILES : (int)worth;
+    return n < most ? n : most;
+}
+
+/* Weight tiles are what squares of weights are summed over. Where cuts are free they are small and of even
+ * number, to share them evenly between two threads or four; otherwise each is a BLAS call of its own. */
+static void cut_weights(const fbp_trainer *tr, fbp_layer *layer, int is_first) {
+    double flops = 2 * (double)tr->pass * layer->in * layer->out;
+    int64_t tiles = tiles_for(flops / FBP_FLOPS_PER_TILE);
+    int cut_invariant = layer->kind->cut_invariant;
+    layer->tile_unit = !cut_invariant ? FBP_WEIGHT_TILE : is_first ? 1 : FBP_WEIGHT_UNIT;
+    if (cut_invariant)
+        tiles = layer->in < FBP_WEIGHT_UNIT || threads_worth(tr, 2) < 2
+                    ? 1
+                    : 2 * fbp_ceil_div(layer->in, 2 * FBP_WEIGHT_TILE);
+    layer->units = (int)fbp_ceil_div(layer->in, layer->tile_unit);
+    layer->n_tiles = (int)fbp_min(tiles, layer->units);
+    layer->tile_rows = (int)fbp_ceil_div(layer->units, layer->n_tiles) * layer->tile_unit;
+    int64_t numbers = layer->kind->reads_entries ? FBP_JOINED_SPARSE : FBP_JOINED_WEIGHTS;
+    layer->joined = cut_invariant ? fbp_max(numbers / ((int64_t)layer->tile_rows * layer->out), 4) : 1;
+}
+
+/* Losses are summed row tile by row tile. */
+static void cut_tiles(fbp_trainer *tr) {
+    int before = 0, row_tile = tr->be.packed ? FBP_ROW_TILE_PACKED : FBP_ROW_TILE_BLAS;
+    tr->tile = fbp_ceil_div(tr->pass, tiles_for((double)tr->pass / row_tile));
+    for (int l = 0; l < tr->net.n_layers; l++) {
+        fbp_layer *layer = &tr->net.layers[l];
+        cut_weights(tr, layer, l == 0);
+        layer->tile0 = before;
+        before += layer->n_tiles;
+    }
+}
+
+/* What a mini-batch keeps from one phase to the next, and nothing longer. */
+static void lay_out_arena(fbp_trainer *tr) {
+    fbp_arena *arena = &tr->arena;
+    const fbp_net *net = &tr->net;
+    fbp_tape *tape = &tr->tape;
+    fbp_dtype dtype = tr->be.kernels->dtype;
+    size_t item = fbp_item(dtype), dz_bytes[2] = {0, 0};
+    int top = net->n_layers - 1, training = !tr->forward_only, gathers = !net->layers[0].kind->reads_entries;
+    int64_t n = tr->pass;
+    const fbp_layer *last = &net->layers[top];
+
+    tr->scratch_bytes = 0;
+    for (int l = 0; l <= top; l++) {
+        const fbp_layer *layer = &net->layers[l];
+        size_t (*scratch)(const fbp_backend *, const fbp_layer *, int, int64_t, int64_t, int *) = layer->kind->scratch;
+        size_t bytes = scratch ? scratch(&tr->be, layer, l, tr->tile, training ? n : 0, &arena->overflow) : 0;
+        tr->scratch_bytes = bytes > tr->scratch_bytes ? bytes : tr->scratch_bytes;
+    }
+    tape->fetched.x = gathers ? fbp_arena_take(arena, "x", -1, n, net->layers[0].in, item) : NULL;
+    tr->scratch = fbp_arena_take_bytes(arena, "scratch", -1, tr->n_threads, tr->scratch_bytes);
+    /* In a forward pass the last z is the caller's; each layer has its own, since threads are in different layers. */
+    if (training) {
+        tape->fetched.y = fbp_arena_take(arena, "y", -1, n, last->out, item);
+        tape->fetched.weight = fbp_arena_take(arena, "weight", -1, n, 1, sizeof(double));
+    }
+    for (int l = 0; l < top + training; l++) tape->z[l] = fbp_arena_take(arena, "z", l, n, net->layers[l].out, item);
+    if (!training) return;
+    for (int l = 0; l < top; l++) {
+        const fbp_pass p = {.net = net, .be = &tr->be, .tape = tape, .batch = {.n = n}};
+        fbp_operand dz = fbp_pass_dz(&p, l);
+        size_t bytes = fbp_operand_bytes(&dz, &arena->overflow);
+        dz_bytes[l & 1] = bytes > dz_bytes[l & 1] ? bytes : dz_bytes[l & 1];
+    }
+    for (int i = 0; i < 2; i++) tape->dz[i] = fbp_arena_take_bytes(arena, "dz", i, 1, dz_bytes[i]);
+    tape->dz_top = tape->z[top];
+    if (tr->be.packed) {
+        fbp_operand dz = fbp_in_panels(NULL, dtype, FBP_PANELS, n, last->out, tr->be.kernels->gemm.nr);
+        tape->dz_top = fbp_arena_take_bytes(arena, "dz_top", -1, 1, fbp_operand_bytes(&dz, &arena->overflow));
+    }
+    tr->loss_part = fbp_arena_take(arena, "loss", -1, FBP_ROW_TILES, 1, sizeof(double));
+    tr->square_part = fbp_arena_take(arena, "squares", -1, last->tile0 + last->n_tiles, 1, sizeof(double));
+}
+
+/* What is kept from one mini-batch to the next: the gradient or pieces of it, and the layers' copies of W. */
+static void lay_out_kept(fbp_trainer *tr) {
+    fbp_arena *kept = &tr->kept;
+    size_t item = fbp_item(tr->be.kernels->dtype);
+    int training = !tr->forward_only;
+    tr->grad = NULL;
+    tr->part_bytes = 0;
+    if (tr->optimizer != FBP_OPT_none && training && tr->pass < tr->batch) {
+        tr->grad = fbp_arena_take(kept, "grad", -1, tr->net.n_params, 1, item);
+    } else if (tr->optimizer != FBP_OPT_none && training) {
+        int64_t part = 0; /* numbers */
+        for (int l = 0; l < tr->net.n_layers; l++) {
+            const fbp_layer *layer = &tr->net.layers[l];
+            int64_t tiles = fbp_min(layer->joined, fbp_ceil_div(layer->n_tiles, tr->n_threads));
+            part = fbp_max(part, fbp_max(tiles * layer->tile_rows, 1) * layer->out);
+        }
+        tr->part_bytes = fbp_size(part, 1, item, &kept->overflow);
+        tr->part = fbp_arena_take_bytes(kept, "grad", -1, tr->n_threads, tr->part_bytes);
+    }
+    for (int l = 0; l < tr->net.n_layers; l++) {
+        fbp_layer *layer = &tr->net.layers[l];
+        layer->w = layer->w_T = (fbp_operand){0};
+        if (layer->kind->lay_out) layer->kind->lay_out(&tr->be, layer, kept, l, l > 0 && training);
+    }
+}
+
+static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {
+    fbp_arena *arena = &tr->arena, *kept = &tr->kept;
+    arena->cursor = kept->cursor = 0;
+    arena->overflow = kept->overflow = arena->n_rows = kept->n_rows = 0;
+    tr->pass = pass;
+    tr->n_threads = n_threads;
+    /* few rows do not pay for packing the weights */
+    tr->be.packed = packed_is_faster() && !(tr->forward_only && pass < FBP_PACKED_MIN_ROWS);
+    for (int l = 0; l < tr->net.n_layers; l++)
+        tr->net.layers[l].kind = fbp_layer_kind_of(&tr->be, &tr->net.layers[l], l, config->sparse);
+    cut_tiles(tr);
+    lay_out_kept(tr); /* first: layers decide how their operands lie */
+    lay_out_arena(tr);
+}
+
+static int fits(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_threads) {
+    lay_out(tr, config, pass, n_threads);
+    return !config->max_memory || (!tr->arena.overflow && tr->arena.cursor <= config->max_memory);
+}
+
+/* The most rows of a pass whose arena for n_threads keeps within max_memory; 0 if even one row does not. */
+static int64_t rows_within(fbp_trainer *tr, const fbp_config *config, int n_threads) {
+    int64_t most = tr->batch < INT_MAX ? tr->batch : INT_MAX, low = 0;
+    if (fits(tr, config, most, n_threads)) return most;
+    while (low < most) { /* low fits, most + 1 does not */
+        int64_t middle = low + (most - low + 1) / 2;
+        if (fits(tr, config, middle, n_threads))
+            low = middle;
+        else
+            most = middle - 1;
+    }
+    return low;
+}
+
+/* Rows of a pass and threads. The rows leave room for FBP_SPARE_THREADS, or as many as take no more than half of them,
+ * whatever the number of threads asked for, so that results do not depend on it; threads are as many as then fit and
+ * are worth it. */
+static int64_t choose_pass(fbp_trainer *tr, const fbp_config *config, int *n_threads) {
+    int64_t most = rows_within(tr, config, 1), pass = 0;
+    for (int spare = FBP_SPARE_THREADS; most && 2 * pass < most; spare /= 2) pass = rows_within(tr, config, spare);
+    *n_threads = 1;
+    if (pass) {
+        fits(tr, config, pass, 1);
+        *n_threads = threads_worth(tr, config->n_threads);
+        while (*n_threads > 1 && !fits(tr, config, pass, *n_threads)) --*n_threads;
+    }
+    return pass;
+}
+
+/* The trainer and what describes its net, in one block: rows of the plan are at most 16 and three for each layer. */
+static fbp_trainer *new_block(const fbp_config *config, fbp_layer **layers, fbp_param **params) {
+    size_t n = (size_t)config->n_layers, rows = 3 * n + 16;
+    fbp_trainer *tr = calloc(1, sizeof *tr + n * (sizeof **layers + 2 * sizeof **params + sizeof(void *)) +
+                                    2 * rows * sizeof(fbp_plan_row));
+    if (!tr) return NULL;
+    *layers = (fbp_layer *)(tr + 1);
+    *params = (fbp_param *)(*layers + n);
+    tr->arena.rows = (fbp_plan_row *)(*params + 2 * n);
+    tr->kept.rows = tr->arena.rows + rows;
+    tr->arena.max_rows = tr->kept.max_rows = (int)rows;
+    tr->tape.z = (void **)(tr->kept.rows + rows);
+    return tr;
+}
+
+static fbp_status allocate(fbp_trainer *tr, const fbp_config *config) {
+    fbp_status status = fbp_arena_alloc(&tr->arena, tr->arena.cursor);
+    if (status == FBP_OK) status = fbp_arena_alloc(&tr->kept, tr->kept.cursor);
+    if (status != FBP_OK) return status;
+    lay_out(tr, config, tr->pass, tr->n_threads);
+    return fbp_pool_new(&tr->pool, tr->n_threads);
+}
+
+fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure) {
+    fbp_layer *layers;
+    fbp_param *params;
+    fbp_trainer *tr = *out = new_block(config, &layers, &params);
+    if (!tr) return FBP_ENOMEM;
+    tr->be = (fbp_backend){.kernels = fbp_kernels_of(config->dtype), .blas = config->blas};
+    tr->optimizer = config->optimizer;
+    tr->forward_only = config->forward_only;
+    tr->batch = config->batch;
+    if (fbp_net_init(&tr->net, layers, params, config->n_layers, config->widths, config->acts, config->loss) != FBP_OK)
+        return FBP_EOVERFLOW;
+    int n_threads;
+    int64_t pass = choose_pass(tr, config, &n_threads);
+    lay_out(tr, config, pass ? pass : 1, n_threads);
+    if (tr->arena.overflow || tr->kept.overflow) return FBP_EOVERFLOW;
+    if (pass == 0) return FBP_ETOOSMALL;
+    return measure ? FBP_OK : allocate(tr, config);
+}
+
+void fbp_trainer_free(fbp_trainer *tr) {
+    if (!tr) return;
+    fbp_pool_free(tr->pool);
+    fbp_arena_free(&tr->arena);
+    fbp_arena_free(&tr->kept);
+    free(tr);
+}
+
+void fbp_trainer_forget_team(fbp_trainer *tr) { tr->pool = NULL; }
+
+fbp_status fbp_trainer_start_team(fbp_trainer *tr) { return fbp_pool_new(&tr->pool, tr->n_threads); }
+
+fbp_plan fbp_trainer_plan(const fbp_trainer *tr) {
+    return (fbp_plan){.arena_rows = tr->arena.rows,
+                      .kept_rows = tr->kept.rows,
+                      .n_arena_rows = tr->arena.n_rows,
+                      .n_kept_rows = tr->kept.n_rows,
+                      .arena_bytes = tr->arena.cursor,
+                      .kept_bytes = tr->kept.cursor,
+                      .arena = tr->arena.base,
+                      .batch_rows = tr->pass,
+                      .n_threads = tr->n_threads,
+                      .n_params = tr->net.n_params,
+                      .products = tr->be.packed ? "packed" : "blas"};
+}
