@@ -31,11 +31,11 @@ static inline REAL FN(sum_of)(FN(vec) v) {
     }                                                                                                   \
     static void FN(gemv_input_grad_##name)(void *dz_in, const void *z_in, const void *W, const void *dz, \
                                              int64_t ld, int64_t n, int64_t r0, int64_t r1, int in) {   \
-        for (int j = 0; j < in; j += LANES) {                                                           \
-            const FN(vec) w = FN(get)((const REAL *)W + j, in - j);                                     \
-            REAL *to = (REAL *)dz_in + j / NR * NR * n + j % NR;                                        \
+        for (int j = 0; j < in; j += NR) {                                                              \
+            const FN(vec) Wj[2] = {FN(get)((REAL *)W + j, in - j), FN(get)((REAL *)W + j + LANES, in - j - LANES)}; \
             for (int64_t r = r0; r < r1; r++)                                                           \
-                AT(to, r * NR) = FN(derived_##name)(w * ((const REAL *)dz)[r * ld], (const REAL *)z_in + r * in + j, in - j); \
+                EACH(v, 2) AT((REAL *)dz_in, j * n + r * NR + v * LANES) = FN(derived_##name)(Wj[v] *   \
+                    ((const REAL *)dz)[r * ld], (const REAL *)z_in + r * in + j + v * LANES, in - j - v * LANES); \
         }                                                                                               \
     }                                                                                                   \
     static inline __attribute__((always_inline)) void FN(gemv_columns_##name)(                        \
