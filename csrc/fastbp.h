@@ -141,8 +141,8 @@ typedef struct {
     size_t offset, bytes; /* offset: within its block */
 } fbp_plan_row;
 
-/* Every piece of memory: those of the arena, and those of the block that is kept (the gradient or pieces of it, and packed weights),
- * which are kept from one mini-batch to the next. Lives as long as the trainer. */
+/* Every piece of memory: those of the arena, and those that are kept from one mini-batch to the next (the gradient or
+ * pieces of it, and packed weights). Lives as long as the trainer. */
 typedef struct {
     const fbp_plan_row *arena_rows, *kept_rows;
     int n_arena_rows, n_kept_rows;

@@ -7,11 +7,11 @@
  *           for jb, blocks of columns
  *             for i, micro-tiles; for j, panels: the micro-kernel
  *
- * While k runs a micro-tile prefetches its share of the block of B that comes next, some of the A that comes next, and C. */
+ * While k runs a micro-tile prefetches its share of the next block of B, some of the next A, and its C. */
 #include "gemm/gemm.h"
 
-/* Memory that micro-tiles prefetch between them: `pieces`, each of `bytes` and `stride` bytes apart. Every tile takes the
- * next `share` bytes. */
+/* Memory that micro-tiles prefetch between them: `pieces`, each of `bytes` and `stride` bytes apart. Every tile
+ * takes the next `share` bytes. */
 typedef struct {
     const char *piece;
     int64_t bytes, stride, pieces, share, done;
@@ -73,7 +73,7 @@ static stream stream_of(const fbp_operand *b, int64_t j, int64_t columns, int64_
     return s;
 }
 
-/* While rows ic.. of C are made from the block (jb, pc): the block that comes after, or what the next product reads first. */
+/* After the block (jb, pc) and rows ic.. of C: the block that comes next, or what the next product reads first. */
 static stream next_stream(const nest *t, int64_t jc, int64_t jb, int64_t pc, int64_t ic) {
     const fbp_gemm *g = t->g;
     const fbp_operand *b = &g->b;

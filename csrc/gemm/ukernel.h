@@ -9,9 +9,9 @@
 
 #include "fastbp.h"
 
-/* What a micro-tile prefetches for the tiles that follow, into the L2 cache, a line of either for each k: `b_next`, a
- * share of the next block of B; `a_next`, something of the next A. Steps are bytes from one k to the next. Without these
- * it prefetches nothing; with them its C too, to be written. */
+/* What a micro-tile prefetches for the tiles that follow, into the L2 cache, a line of either for each k: `b_next`,
+ * a share of the next block of B; `a_next`, something of the next A. Steps are bytes from one k to the next. Without
+ * these it prefetches nothing; with them its C too, to be written. */
 typedef struct {
     const char *b_next, *a_next;
     int64_t b_step, a_step;

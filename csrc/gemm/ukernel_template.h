@@ -10,8 +10,8 @@ typedef FN(bits) FN(mask) __attribute__((vector_size(VBYTES)));
 #define FBP_SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (FN(mask)){__VA_ARGS__})
 #endif
 
-/* One k. Without the barriers GCC loads B anew for each row where rows are few, and lets sums change their registers from
- * one k to the next, by moves. */
+/* One k. Without the barriers GCC loads B anew for each row where rows are few, and lets sums change their registers
+ * from one k to the next, by moves. */
 #define MULTIPLY_ADD                                                                    \
     FN(vec) column[2];                                                                  \
     EACH(v, nv) {                                                                       \

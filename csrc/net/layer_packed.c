@@ -1,5 +1,5 @@
-/* A dense layer by packed kernels. W and W^T stay packed from step to step, refreshed as the update goes by, so no product
- * repacks them. dz lives in panels: it is the B of the weight gradient as it stands, and the A of the input gradient. */
+/* A dense layer by packed kernels. W and W^T stay packed from step to step, refreshed as the update goes by, so no
+ * product repacks them. dz lives in panels: the B of the weight gradient as it stands. */
 #include "net/net.h"
 
 static int64_t bytes_of(const fbp_backend *be, int64_t numbers) {

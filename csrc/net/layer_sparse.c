@@ -1,5 +1,5 @@
-/* A first layer from the entries of X: its products touch only the rows of W that they have entries for. It has no input
- * gradient, and W is used as it stands. */
+/* A first layer from the entries of X: its products touch only the rows of W that they have entries for. It has no
+ * input gradient, and W is used as it stands. */
 #include "net/net.h"
 
 static void forward(const fbp_pass *p, int l, void *z, int64_t r0, int64_t r1) {

@@ -40,8 +40,8 @@ fbp_operand fbp_pass_dz(const fbp_pass *p, int l) {
                          : fbp_rows(data, kernels->dtype, p->batch.n, out);
 }
 
-/* What the next product reads first is prefetched: half of it was written by other threads. Row by row, forward products
- * go up through the layers, and input gradients down again. */
+/* What the next product reads first is prefetched: half of it was written by other threads. Row by row, forward
+ * products go up through the layers, and input gradients down again. */
 void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1, void *result) {
     int top = p->net->n_layers - 1;
     fbp_batch_fetch(&p->batch, r0, r1);

@@ -1,8 +1,8 @@
-/* net: layers, and what they do in one pass over the arena. No arithmetic here: products are gemm's, elementwise work is
- * the kernels'. A layer is of one of a few kinds; a kind is one file, with the functions of fbp_layer_kind.
+/* net: layers, and what they do in one pass over the arena. No arithmetic here: products are gemm's, elementwise work
+ * is the kernels'. A layer is of one of a few kinds; a kind is one file, with the functions of fbp_layer_kind.
  *
- * Forward, loss and input gradient are local to rows, so threads take row tiles; weight gradients need all rows of the
- * pass and are cut by rows of W. */
+ * Forward, loss and input gradient are local to rows, so threads take row tiles; weight gradients need all rows of
+ * the pass and are cut by rows of W. */
 #pragma once
 
 #include "data/source.h"
@@ -42,8 +42,8 @@ typedef struct {
     fbp_layer *layers;
     fbp_loss loss;
     int64_t n_weights, n_params;
-    int rows_down_to; /* down to this layer, input gradients follow the loss row tile by row tile; below it, a layer at a
-                       * time: only two dz are alive at once */
+    int rows_down_to; /* down to this layer, input gradients follow the loss row tile by row tile; below it, layer by
+                       * layer: only two dz are alive at once */
 } fbp_net;
 
 /* Fills `layers` and `params` (work arrays of n_layers and 2 * n_layers). acts: one per hidden layer. */
@@ -83,8 +83,8 @@ typedef struct fbp_layer_kind {
     int reads_entries; /* X is not gathered */
     /* Are n rows of X better read where they are than gathered? NULL: never. */
     int (*reads_pointers)(const fbp_backend *be, const fbp_layer *layer, int64_t n);
-    /* Carves copies of W in the block that is kept and fills the layer's operands. l: for the names of the plan; input_grad: there
-     * will be one. NULL: W is used as it stands. */
+    /* Carves copies of W, which are kept from step to step, and fills the layer's operands. l: its number; input_grad:
+     * there will be one. NULL: W is used as it stands. */
     void (*lay_out)(const fbp_backend *be, fbp_layer *layer, fbp_arena *kept, int l, int input_grad);
     /* Bytes of scratch for row tiles of so many rows, and for the weight gradient of n rows. NULL: none. */
     size_t (*scratch)(const fbp_backend *be, const fbp_layer *layer, int l, int64_t tile, int64_t n, int *overflow);
@@ -108,7 +108,7 @@ void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1, void *result);
 double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1);
 /* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */
 void fbp_net_input_grad(fbp_pass *p, int l, int64_t r0, int64_t r1);
-/* Rows i0..i1 of dW of layer l (dW points at row i0), and columns j0..j1 of db (at column j0), from all rows of the pass.
- * last: of this thread's share of the layer. */
+/* Rows i0..i1 of dW of layer l (dW points at row i0), and columns j0..j1 of db (at column j0), from all rows of the
+ * pass. last: of this thread's share of the layer. */
 void fbp_net_weight_grad(fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate, int last);
 void fbp_net_bias_grad(const fbp_pass *p, int l, void *db, int j0, int j1, int accumulate);

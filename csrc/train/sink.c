@@ -15,7 +15,7 @@ int64_t fbp_joined_end(const fbp_layer *layer, int64_t lo, int64_t hi) {
     return lo + (hi - lo) / fbp_ceil_div(hi - lo, layer->joined);
 }
 
-/* The update of count parameters from `first` on of one row of the table; returns their sum of squares before it, times decay. */
+/* Updates count numbers of one row of the table, from `first` on; returns decay times their sum of squares before. */
 static double update(const fbp_job *j, const fbp_param *param, int64_t first, int64_t count, void *grad,
                      const fbp_update *u) {
     const fbp_kernels *kernels = j->tr->be.kernels;

@@ -1,8 +1,8 @@
 /* trainer: two blocks of memory and a team for one net, and the loop over mini-batches.
  *
- * A mini-batch runs in one pass over the arena, or in several if max_memory asks for it. All threads of the team run the
- * same pass with barriers between its phases; tiles and the order of every sum depend on shapes alone, so the bits do not
- * depend on the number of threads. */
+ * A mini-batch runs in one pass over the arena, or in several if max_memory asks for it. All threads of the team run
+ * the same pass with barriers between its phases; tiles and the order of every sum depend on shapes alone, so the
+ * bits do not depend on the number of threads. */
 #pragma once
 
 #include "net/net.h"
@@ -55,7 +55,7 @@ typedef struct fbp_sink {
  * reduce: it is added up over several passes, and the optimizer follows when it is whole. */
 extern const fbp_sink fbp_sink_update, fbp_sink_keep, fbp_sink_reduce;
 
-/* Thread t's part of a layer: its weight tiles lo..hi, and columns lo..hi of its bias. A column's sum is one thread's. */
+/* Thread t's part of a layer: weight tiles lo..hi, and columns lo..hi of the bias: a column's sum is one thread's. */
 void fbp_share_tiles(const fbp_trainer *tr, const fbp_layer *layer, int t, int64_t *lo, int64_t *hi);
 void fbp_share_columns(const fbp_trainer *tr, const fbp_layer *layer, int t, int64_t *lo, int64_t *hi);
 /* Parts of the tiles lo..hi that are made, used and packed together: *end of the first of them. */

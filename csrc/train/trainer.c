@@ -1,5 +1,5 @@
-/* The life of a trainer. Measure and carve are one function, lay_out: run on arenas without a block it counts, run on real
- * ones it hands out pointers. */
+/* The life of a trainer. Measure and carve are one function, lay_out: run on arenas without a block it counts, run
+ * on real ones it hands out pointers. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
