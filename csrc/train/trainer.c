@@ -37,7 +37,7 @@ static int threads_worth(const fbp_trainer *tr, int most) {
 static void cut_weights(const fbp_trainer *tr, fbp_layer *layer, int is_first) {
     double flops = 2 * (double)tr->pass * layer->in * layer->out;
     int64_t tiles = tiles_for(flops / FBP_FLOPS_PER_TILE);
-    int cut_invariant = layer->kind->cut_invariant;
+    int cut_invariant = tr->be.packed && layer->kind->cut_invariant;
     layer->tile_unit = !cut_invariant ? FBP_WEIGHT_TILE : is_first ? 1 : FBP_WEIGHT_UNIT;
     if (cut_invariant)
         tiles = layer->in < FBP_WEIGHT_UNIT || threads_worth(tr, 2) < 2
