@@ -7,16 +7,15 @@
  *
  *     fbp_trainer *tr;
  *     fbp_trainer_new(&tr, &config, 0);                       measures, allocates, carves; may fail and says why
- *     fbp_epoch epoch = {.data = &data, .n = rows, .batch = 200, .params = params, .state = {m, v}, ...};
- *     while (epoch.row < epoch.n && epoch.finite)
- *         fbp_trainer_epoch(tr, &epoch);                      never fails, NEVER ALLOCATES
+ *     fbp_epoch epoch = {.data = &data, .n = rows, .batch = 200, .params = params, .state = {m, v}, .finite = 1, ...};
+ *     fbp_trainer_epoch(tr, &epoch);                          never fails, NEVER ALLOCATES
  *     fbp_trainer_free(tr);
  *
  * Letters: W b parameters, z pre-activation, a = f(z) activation, dz = dJ/dz, dW db gradients, n rows,
  * in and out widths, l layer, t thread. Matrices are row-major. Parameters, gradient and optimizer state are flat
  * vectors of one length; fbp_params says what lies where.
  *
- * Only *_new and *_init return a status. Nothing here prints, exits or holds global mutable state. How it works
+ * Only *_new and *_init return a status. Nothing here prints, exits or holds global state that changes. How it works
  * inside: docs/design.md, and the header of each folder. */
 #ifndef FASTBP_H
 #define FASTBP_H
@@ -65,7 +64,9 @@ int fbp_cpu_levels(const char *names[4]);
 
 /* ---- what to train on ------------------------------------------------------------------------ */
 
-/* The caller's X, y and weights, read where they are. */
+/* The caller's X, y and weights, read where they are. If they change during a call its result is any numbers, but
+ * nothing outside of X, y and the trainer is touched: entries of X outside of it are left out, and the loss of a class
+ * index that is none is NaN. */
 typedef struct {
     int64_t rows;
     int features, outputs;          /* outputs: columns of y */
@@ -75,17 +76,19 @@ typedef struct {
     int64_t row_stride, col_stride; /* dense, in bytes */
     const void *indptr, *indices;   /* CSR; int32_t, or int64_t when wide_index */
     int wide_index;
+    int64_t n_entries;              /* CSR: of x and of indices */
     fbp_dtype y_dtype;              /* I32: class indices (rows); F32, F64, U8: (rows, outputs) */
     const void *y;                  /* or NULL */
     const double *weight;           /* (rows) or NULL */
 } fbp_data;
 
-/* 1 if no number of a dense X is NaN or infinite; kernels are those of its dtype. Starts a team of threads for the
- * time of the call if X is large: FBP_FINITE_SHARE numbers pay for one. */
+/* 1 if no number of a dense X is NaN or infinite when it becomes a number of `dtype`, which is not wider than X's;
+ * kernels are those of X's dtype. Starts a team of threads for the time of the call if X is large: FBP_FINITE_SHARE
+ * numbers pay for one. */
 #define FBP_FINITE_SHARE (1 << 19)
 typedef struct fbp_kernels fbp_kernels;
 const fbp_kernels *fbp_kernels_of(fbp_dtype dtype); /* of the best level that may be used now */
-int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads);
+int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, fbp_dtype dtype, int n_threads);
 
 /* ---- the parameters ---------------------------------------------------------------------------- */
 
@@ -125,6 +128,7 @@ typedef struct {
     size_t max_memory; /* bytes of the arena at most; 0: no limit */
     int sparse;        /* X will be CSR, and the first layer works from its non-zeros */
     int forward_only;
+    int params_f32;    /* with forward_only: params are F32, whatever dtype is */
     const fbp_blas *blas;
 } fbp_config;
 
@@ -148,10 +152,11 @@ typedef struct {
     int n_arena_rows, n_kept_rows;
     size_t arena_bytes, kept_bytes;
     const char *arena;  /* where the arena begins; NULL while measuring */
-    int64_t batch_rows; /* rows of one pass over the arena; fewer than a mini-batch where max_memory asks for it */
+    int64_t batch_rows; /* rows of one pass over the arena; fewer than a mini-batch where max_memory asks for it, or
+                         * where its products would take long (see poll) */
     int n_threads;
     int64_t n_params;
-    const char *products; /* "packed" or "blas" */
+    const char *products; /* "packed", "blas", or "direct": with W as it stands */
 } fbp_plan;
 fbp_plan fbp_trainer_plan(const fbp_trainer *tr);
 
@@ -166,14 +171,17 @@ typedef struct {
     int64_t n, batch;
     void *params, *state[2];
     double alpha, learning_rate, momentum, beta_1, beta_2, epsilon, loss_scale;
-    int clip;       /* report log losses with probabilities clipped at the dtype's epsilon */
-    double seconds; /* pause after about this time */
-    /* in and out: zero at the start of an epoch; call again while row < n and finite */
+    int clip; /* report log losses with probabilities clipped at float64's epsilon */
+    /* Asked about every 50 ms, by the thread that calls, which waits for the answer: other than 0 ends the call early,
+     * and its result means nothing. An epoch keeps the mini-batches before the one that was given up, of which no
+     * parameter was changed; another call goes on from there. NULL: never asked. */
+    int (*poll)(void *context);
+    void *poll_context;
+    /* in and out: zero at the start of an epoch */
     int64_t row;     /* rows done */
     int64_t t;       /* updates done, over all epochs */
     double loss_sum; /* sum over mini-batches of (loss * rows) */
     int finite;      /* 1; becomes 0 when a loss is not finite: that update is not made */
-    int pause;
 } fbp_epoch;
 
 /* The calls below NEVER ALLOCATE and cannot fail. They trust their caller: epoch->batch is at most config.batch,
@@ -181,7 +189,13 @@ typedef struct {
 void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch);
 /* Value and, with grad, exact gradient of the (weighted) mean loss over the n rows. */
 double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad);
-/* result(n, out) = the net's output for the rows. */
-void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result);
+/* What is wanted of a forward pass, for the n rows; matrices in one dtype, that of the net or F64. */
+typedef struct {
+    fbp_dtype dtype;
+    void *result;  /* (n, out) */
+    int raw;       /* z of the last layer, before the output activation */
+    void **hidden; /* a of every hidden layer, (n, width) each; or NULL */
+} fbp_output;
+void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, const fbp_output *output);
 
 #endif

@@ -35,11 +35,13 @@ enum {
     FBP_EDGE_ROWS = 64,       /* of a W whose last columns may be an edge: its sums are worth adding up */
     FBP_LONG_ROW = 1024,      /* bytes of a row of X that is better read where it is than gathered */
     FBP_PACKED_MIN_ROWS = 64, /* rows of a prediction that pay for packing the weights */
+    FBP_DIRECT_ROWS = 6,      /* rows of a tile of fewer, whose sums then fill the registers */
     /* cutting a mini-batch */
-    FBP_ROW_TILES = 64,             /* row tiles of a pass at most; losses are summed tile by tile */
+    FBP_ROW_TILES = 64,             /* row tiles of a pass at most, if they are not too long then */
     FBP_ROW_TILE_PACKED = 16,       /* rows below which a row tile is not worth its while */
     FBP_ROW_TILE_BLAS = 64,         /* the same where BLAS packs the weights anew for each */
-    FBP_JOINED_ROWS = 1024,         /* rows that go through the layers together where cuts are free */
+    FBP_JOINED_ROWS = 1024,         /* rows that go through the layers together where cuts are free, at most */
+    FBP_LEAST_JOINED_ROWS = 64,     /* the same at least, however wide the layers */
     FBP_WEIGHT_TILE = 32,           /* rows of W of a tile, about; a multiple of every panel */
     FBP_WEIGHT_UNIT = 16,           /* rows of W whose transposes fill whole vectors */
     FBP_JOINED_WEIGHTS = 1 << 16,   /* numbers of dW that are made, used and packed while in the L2 cache */
@@ -48,15 +50,22 @@ enum {
     FBP_FLOPS_PER_TILE = 1 << 21,   /* of a BLAS call for the weight gradient */
     FBP_FLOPS_PER_THREAD = 2000000, /* about 15 us of work pays for the barriers of a step */
     FBP_SPARE_THREADS = 8,          /* whose scratch max_memory leaves room for */
+    FBP_SMALL_SHARE = 8,            /* a gradient of one part in 8 of the arena is small enough to be kept whole */
     /* elementwise */
-    FBP_GATHER_AHEAD = 2,      /* rows that a gather prefetches ahead */
-    FBP_GATHER_BYTES = 4096,   /* of each of them at most */
-    FBP_LOSS_BLOCK = 64,       /* rows (or columns) whose intermediate values live on the stack */
-    FBP_ENTRIES_AT_ONCE = 256, /* entries of a sparse row that are handled at a time */
-    FBP_L1_NUMBERS = 1024,     /* of a slice that stays in the L1 cache between two loops */
+    FBP_GATHER_AHEAD = 2,          /* rows that a gather prefetches ahead */
+    FBP_GATHER_BYTES = 4096,       /* of each of them at most */
+    FBP_LOSS_BLOCK = 64,           /* rows (or columns) whose intermediate values live on the stack */
+    FBP_ENTRIES_AT_ONCE = 256,     /* entries of a sparse row that are handled at a time */
+    FBP_L1_NUMBERS = 1024,         /* of a slice that stays in the L1 cache between two loops */
+    FBP_WEIGHTS_AT_ONCE = 1 << 20, /* sample weights that are summed without a look at the clock: some ms */
     /* threads */
     FBP_SPINS = 4000,         /* about 50 to 150 us of pauses: longer than a phase's imbalance */
     FBP_FINITE_PIECE = 16384, /* numbers that are searched for NaN together */
     FBP_FINITE_SHORT_ROW = 8, /* features of rows that are not worth a call each */
     FBP_FINITE_THREADS = 8    /* enough for the memory of most machines */
 };
+
+/* How soon a call hears its caller: within the sum of these times. */
+#define FBP_POLL_SECONDS 0.05   /* taking Python's lock more often would show */
+#define FBP_FLOPS_AT_ONCE 4e9   /* of a piece of work that nothing interrupts: 40 ms of a core of 100 GFLOP/s */
+#define FBP_SLOW_FLOPS 1e10     /* of a mini-batch whose weights phases are worth an interruption */

@@ -18,6 +18,9 @@ TOLERANCE = {
     # After several epochs of updates.
     ("training", "float64"): 1e-10,
     ("training", "float32"): 1e-3,
+    # Predictions of another library from the same weights.
+    ("export", "float64"): 1e-12,
+    ("export", "float32"): 1e-5,
 }
 
 NET_SIZES = (12, 9, 5, 3)

@@ -132,9 +132,8 @@ def _loss_rows(loss, z, y, clip):
     entry = LOSSES[loss]
     y = np.asarray(y, np.float64)
     if clip and entry.clipped_rows is not None:
-        eps = np.finfo(z.dtype).eps
-        a = np.clip(entry.output(z), eps, 1 - eps)
-        return entry.clipped_rows(a.astype(np.float64), y)
+        eps = np.finfo(np.float64).eps
+        return entry.clipped_rows(np.clip(entry.output(z.astype(np.float64)), eps, 1 - eps), y)
     return entry.rows(z.astype(np.float64), y)
 
 
@@ -217,7 +216,7 @@ def value_and_grad(
     loss_scale : float
         Factor on the data term of the value (scikit-learn reports the mean over outputs).
     clip_loss : bool
-        Report the log losses from probabilities clipped at the dtype's eps.
+        Report the log losses from probabilities clipped at float64's eps.
 
     Returns
     -------

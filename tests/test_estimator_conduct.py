@@ -65,6 +65,13 @@ def test_warnings_of_a_fit():
         fitted(MLPRegressor, batch_size=1000)
 
 
+def test_a_clipped_batch_is_all_rows():
+    with pytest.warns(UserWarning, match="clipped from 1000 to 120"):
+        est = fitted(MLPRegressor, batch_size=1000)
+    assert est.memory_plan_.batch_rows == 120
+    assert_equal_params(est, fitted(MLPRegressor, batch_size=120))
+
+
 def test_early_stopping_keeps_the_best_parameters():
     est = fitted(MLPClassifier, early_stopping=True, max_iter=30, learning_rate_init=0.05)
     best = int(np.argmax(est.validation_scores_)) + 1
@@ -91,7 +98,8 @@ def test_ctrl_c_leaves_a_usable_estimator(early_stopping):
     assert len(est.loss_curve_) == est.n_iter_
     if early_stopping:
         score = est.best_validation_score_
-        assert score == max(est.validation_scores_, default=-np.inf)
+        assert score == np.nanmax([-np.inf, *est.validation_scores_])
+        assert len(est.validation_scores_) == est.n_iter_
     else:
         est.partial_fit(X, y)
 
@@ -137,8 +145,8 @@ def test_dtype_of_parameters_and_predictions(cls, dtype, x_dtype, solver):
     X = inputs(cls).astype(x_dtype)
     est = small(cls, dtype=dtype, solver=solver).fit(X, targets(cls))
     assert {p.dtype for p in est.coefs_ + est.intercepts_} == {expected}
-    for rows in (X, X.astype(np.float64), X[:1]):
-        assert raw_output(est, rows).dtype == expected
+    for rows in (X, X.astype(np.float32), X.astype(np.float64), X[:1]):
+        assert raw_output(est, rows).dtype == np.result_type(x_dtype, rows.dtype)
     assert cls().dtype == "float32"
 
 

@@ -188,3 +188,11 @@ def test_two_threads_may_share_a_network(net, data):
     for thread in team:
         thread.join()
     assert not failures, failures[0]
+
+
+def test_a_network_keeps_one_trainer(net):
+    """Calls at once have one each; that of the first to end stays."""
+    with net._trainer(10) as outer:
+        with net._trainer(10) as inner:
+            assert inner is not outer
+    assert net._idle == [inner]

@@ -139,7 +139,7 @@ def test_bad_arguments_are_named(arguments, message):
         (dict(params=np.zeros(370)[::2]), ValueError, r"params .*not contiguous"),
         (dict(X=np.zeros((40, 11))), ValueError, r"X has shape \(40, 11\): it takes \(n, 12\)"),
         (dict(X=np.zeros(12)), ValueError, r"X has shape \(12,\)"),
-        (dict(X=np.zeros((0, 12))), ValueError, r"X has 0 rows"),
+        (dict(X=np.zeros((0, 12))), ValueError, r"^X has 0 rows"),
         (dict(X=np.zeros((40, 12), complex)), TypeError, r"X has dtype complex128"),
         (dict(X=[["a"] * 12] * 40), TypeError, r"X has dtype <U1"),
         (dict(X=[[None, "a"] * 6] * 40), ValueError, r"X holds values"),

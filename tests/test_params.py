@@ -1,10 +1,13 @@
 """The flat parameter vector: the table that cuts it, its views, and packing."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from fastbp import _core
-from fastbp._params import CACHE_LINE, Parameters, count, views, zeros
+from fastbp._input.arguments import generator_of
+from fastbp._params import CACHE_LINE, Parameters, count, draw, views, zeros
 
 
 def test_the_table_is_in_the_order_of_the_vector():
@@ -64,3 +67,35 @@ def test_arrays_that_do_not_fit_are_named():
         Parameters.packed([W], [np.zeros(3)])
     with pytest.raises(ValueError, match="coefs_ must hold one 2-D array per layer"):
         Parameters.packed([W], [])
+
+
+def test_one_wide_array_keeps_all_wide():
+    coefs = [np.ones((2, 3), "float32"), np.full((3, 1), 0.1)]
+    intercepts = [np.ones(3, "float32"), np.ones(1, "float32")]
+    assert Parameters.packed(coefs, intercepts).flat.dtype == np.float64
+    coefs[1] = coefs[1].astype("float32")
+    assert Parameters.packed(coefs, intercepts).flat.dtype == np.float32
+
+
+def test_large_weights_are_drawn_whole():
+    """In parts, with the stream that one draw of the whole would take."""
+    W, b = np.zeros((300, 400), "float32"), np.zeros(400, "float32")
+    draw([W], [b], ["relu"], np.random.RandomState(0))
+    twin, bound = np.random.RandomState(0), np.sqrt(6 / 700)
+    np.testing.assert_array_equal(W, twin.uniform(-bound, bound, W.shape).astype("float32"))
+    np.testing.assert_array_equal(b, twin.uniform(-bound, bound, b.shape).astype("float32"))
+
+
+@pytest.mark.parametrize("seed", [0, 1, np.int64(12345), 2**32 - 1])
+def test_a_number_makes_the_generator_of_numpy(seed):
+    ours, theirs = generator_of(seed), np.random.RandomState(seed)
+    for a, b in zip(ours.get_state(), theirs.get_state(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again = pickle.loads(pickle.dumps(ours))
+    np.testing.assert_array_equal(again.uniform(size=5), theirs.uniform(size=5))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_number_out_of_range_is_an_error(seed):
+    with pytest.raises(ValueError, match="[Ss]eed"):
+        generator_of(seed)

@@ -189,3 +189,18 @@ def test_threads_of_a_forward_pass_agree_on_where_the_rows_lie(rows):
         for _ in range(times):
             trainer.forward(params, _core.Data(X), out, order=order)
             np.testing.assert_array_equal(out, outputs[0])
+
+
+def test_losses_of_many_passes_are_the_same_bits():
+    """A thread that sums the losses of a pass late must not find those of the next one."""
+    sizes, rng = (32, 64, 64, 1), np.random.default_rng(8)
+    X, y = rng.normal(size=(6400, 32)), rng.normal(size=(6400, 1))
+    params = make_params(sizes, rng)
+    found = set()
+    net = sizes, ("relu", "relu"), "squared_error", "float64"
+    cap = _core.plan(*net, 640, "none", 8)["arena_bytes"]
+    for n_threads in (1, 2, 4, 8):
+        trainer = _core.Trainer(*net, 6400, "none", n_threads, cap)
+        assert trainer.batch_rows < 800 and trainer.n_threads == n_threads
+        found |= {trainer.loss(params, _core.Data(X, y)) for _ in range(50)}
+    assert len(found) == 1

@@ -17,8 +17,10 @@ from sklearn.datasets import (
     make_regression,
 )
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
 
 import fastbp
+from fastbp._losses import r2
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -227,6 +229,16 @@ def test_lbfgs(task, weighted):
         check(task, weighted, rtol=RTOL_LBFGS, solver="lbfgs", activation=activation, alpha=0.1)
 
 
+def test_lbfgs_stops_at_the_tolerance():
+    X, y, _ = make_task("regression")
+    iterations = []
+    for tol in (0.1, 0.03, 0.01):
+        ours, theirs = pair("regression", solver="lbfgs", tol=tol, max_iter=200)
+        iterations.append(ours.fit(X, y).n_iter_)
+        assert theirs.fit(X, y).n_iter_ == iterations[-1]
+    assert sorted(set(iterations)) == iterations
+
+
 def test_lbfgs_ends_as_scikit_learn_does():
     X, y, _ = make_task("regression")
     ours, theirs = pair("regression", solver="lbfgs", max_iter=3)
@@ -235,8 +247,11 @@ def test_lbfgs_ends_as_scikit_learn_does():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             est.fit(X, y)
-        messages.append([str(w.message) for w in caught if w.category is ConvergenceWarning])
-    assert messages[0] == messages[1] != []
+        messages += [str(w.message) for w in caught if w.category is ConvergenceWarning]
+    ours, theirs = (message.splitlines() for message in messages)
+    # What SciPy says; the line before it differs among the versions of scikit-learn.
+    assert ours[0].startswith("lbfgs failed to converge") and "status=1" in ours[0]
+    assert ours[1] in theirs[1] or ours[1] in theirs[0]
 
 
 def test_sparse_rows():
@@ -248,3 +263,29 @@ def test_sparse_rows():
         ours.fit(container(X), y, sample_weight=weight)
         theirs.fit(container(X), y, sample_weight=weight)
         assert_same_fit(ours, theirs, container(X))
+
+
+def test_scores_that_stay_equal():
+    """Without a tolerance a score as good as the best is no stall."""
+    ours, theirs = check(
+        "binary", early_stopping=True, tol=0.0, n_iter_no_change=2, learning_rate_init=1e-7
+    )
+    assert theirs.n_iter_ == theirs.max_iter and len(set(ours.validation_scores_)) == 1
+
+
+def test_the_adaptive_rate_ends_alike():
+    ours, theirs = check("binary", max_iter=300, **SOLVERS["sgd-adaptive"])
+    assert theirs.n_iter_ < 300
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_score_of_held_out_rows_is_r2(weighted):
+    rng = np.random.default_rng(0)
+    target, output = rng.normal(size=(20, 3)), rng.normal(size=(20, 3))
+    weight = rng.uniform(0.5, 2, 20) if weighted else None
+    target[:, 1] = 3  # constant: 1 if it is met exactly, else 0
+    for met in (False, True):
+        if met:
+            output[:, 1] = 3
+        expected = r2_score(target, output, sample_weight=weight)
+        assert r2(output, target, weight) == pytest.approx(expected, rel=1e-12)

@@ -133,3 +133,28 @@ def test_broken_csr_is_refused(part, position, number):
     for call in doors.values():
         with pytest.raises(ValueError, match=f"X.{part}"):
             call()
+
+
+def test_gathered_rows_of_a_short_last_pass():
+    """A thread whose rows are beyond the end of the last pass has nothing to gather."""
+    X = random_rows(300, 400, 0.5, np.float64)
+    outputs = []
+    for rows in (X, X.toarray()):
+        trainer = _core.Trainer(
+            (400, 60, 5), ("relu",), "log_loss", "float64", 256, n_threads=3, forward_only=True
+        )
+        assert trainer.n_threads == 3
+        params = np.random.default_rng(7).uniform(-0.1, 0.1, trainer.n_params)
+        outputs.append(np.empty((300, 5)))
+        trainer.forward(params, _core.Data(rows), outputs[-1])
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_gathered_rows_of_many_entries():
+    """Entries are read some hundred at a time."""
+    X = random_rows(20, 900, 0.9, np.float64)
+    y = np.random.default_rng(4).standard_normal((20, 3))
+    loss, grad = gradient(X.toarray(), y, (900, 20, 3), "float64", sparse=False)
+    gathered_loss, gathered_grad = gradient(X, y, (900, 20, 3), "float64", sparse=False)
+    assert gathered_loss == loss
+    np.testing.assert_array_equal(gathered_grad, grad)

@@ -8,15 +8,21 @@ import time
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pytest
 from thread_problems import (
     classification,
     classifier,
+    count_threads,
     digest,
     fit_digest,
     most_new_threads,
     run_at_once,
+    run_script,
 )
+
+from fastbp import MLPClassifier, Network, _threads, _trainers
+from fastbp._threads import resolve_n_threads
 
 HERE = Path(__file__).parent
 
@@ -46,26 +52,6 @@ def test_one_estimator_predicts_in_many_python_threads():
     assert run_at_once(tasks) == [[bits] * 20 for bits in expected]
 
 
-def run_script(script, timeout=60, **environment):
-    """Run Python code in a process of its own, from this folder; no child of it stays behind."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=HERE,
-        start_new_session=True,
-    )
-    try:
-        out, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, _ = process.communicate()
-        pytest.fail(f"hangs after\n{out}")
-    assert process.returncode == 0, out
-
-
 JOBLIB = """
 from joblib import Parallel, delayed, cpu_count
 from thread_problems import fit_report
@@ -93,6 +79,7 @@ def test_fits_in_four_processes_of_joblib():
 
 FORK = """
 import multiprocessing, os, sys, threading, time, traceback, warnings
+from fastbp import _trainers
 from thread_problems import (
     blas_threads, classification, classifier, fit_digest, most_new_threads
 )
@@ -215,12 +202,20 @@ def test_a_forked_child_fits_like_its_parent(dense):
 @linux
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 def test_a_fit_starts_its_team_and_no_more(n_threads):
+    _trainers.forget()  # those of other tests
     X, y = classification()
     est = classifier(n_threads, max_iter=100)
+    _trainers.forget()  # the teams that stayed after other tests
     assert most_new_threads(lambda: est.fit(X, y)) == (n_threads - 1, 0)
     assert est.memory_plan_.n_threads == n_threads
-    most, left = most_new_threads(lambda: [est.predict_proba(X) for _ in range(5)])
-    assert most <= n_threads - 1 and left == 0
+    before = count_threads()
+    est.predict_proba(X)
+    left = count_threads() - before  # the trainer stays, for the next prediction
+    assert left == min(n_threads, 2) - 1 or 0 < left < n_threads
+    for _ in range(5):
+        est.predict_proba(X)
+        assert count_threads() == before + left
+    assert most_new_threads(_trainers.forget)[1] == -left
 
 
 @linux
@@ -287,19 +282,150 @@ def test_a_fit_uses_as_many_threads_as_it_may(asked, environment, expected, monk
     assert est.memory_plan_.n_threads == expected
 
 
+def test_a_limit_of_the_caller_holds():
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        assert resolve_n_threads(None) == 1
+        assert resolve_n_threads(3) == 3
+    if os.environ.get("OMP_NUM_THREADS", os.environ.get("FASTBP_NUM_THREADS")) is None:
+        assert resolve_n_threads(None) == joblib.cpu_count()
+
+
+@pytest.fixture
+def no_variables(monkeypatch):
+    """No number of threads in the environment, and two cores at least."""
+    if _threads._cores() < 2:
+        pytest.skip("one core")
+    for name in ("FASTBP_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name):
+            pytest.skip(f"libraries were started with {name}")
+
+
+def threads_of_each_call():
+    """Threads of a fit, a step, a prediction and a network, each left to choose."""
+    X, y = classification()
+    est = classifier(None, max_iter=1).fit(X, y)
+    found = {"fit": est.memory_plan_.n_threads}
+    _trainers.forget()
+    est.predict(X)
+    ((trainer,),) = _trainers._kept.values()
+    found["predict"] = trainer.n_threads
+    found["partial_fit"] = est.partial_fit(X, y).memory_plan_.n_threads
+    lbfgs = classifier(None, solver="lbfgs", max_iter=1).fit(X, y)
+    found["L-BFGS"] = lbfgs.memory_plan_.n_threads
+    network = Network((100, 128, 128, 10), batch_size=256)
+    found["network"] = network.memory_plan.n_threads
+    return found
+
+
+@pytest.mark.parametrize("user_api", [None, "blas", "openmp"])
+def test_a_limit_of_any_library_holds_for_every_call(user_api, no_variables):
+    from threadpoolctl import threadpool_limits
+
+    free = threads_of_each_call()
+    assert min(free.values()) >= 2
+    with threadpool_limits(1, user_api=user_api):
+        assert set(threads_of_each_call().values()) == {1}
+    with threadpool_limits(_threads._cores(), user_api=user_api):
+        assert threads_of_each_call() == free
+    assert threads_of_each_call() == free
+
+
+def test_blas_held_by_our_own_calls_is_no_limit(no_variables):
+    free = threads_of_each_call()
+    with _threads.single_threaded_blas():
+        assert threads_of_each_call() == free
+
+
+STARTED_WITH = """
+import joblib
+from threadpoolctl import threadpool_limits
+from fastbp._threads import resolve_n_threads
+
+found = [resolve_n_threads(None)]
+with threadpool_limits(1):
+    found.append(resolve_n_threads(None))
+found.append(resolve_n_threads(None))
+assert found == [EXPECTED, 1, EXPECTED], found
+"""
+
+
+@pytest.mark.parametrize(
+    "variable, expected",
+    [("OPENBLAS_NUM_THREADS", "joblib.cpu_count()"), ("OMP_NUM_THREADS", "1")],
+)
+def test_what_libraries_were_started_with(variable, expected, no_variables):
+    """A setting of BLAS alone is its own; that of OpenMP is for everybody."""
+    run_script(STARTED_WITH.replace("EXPECTED", expected), **{variable: "1"})
+
+
+def test_cores_are_not_counted_in_each_call(monkeypatch):
+    calls = []
+
+    def cpu_count():
+        calls.append(1)
+        return 2
+
+    monkeypatch.setattr(joblib, "cpu_count", cpu_count)
+    X, y = classification(n=400)
+    est = MLPClassifier(hidden_layer_sizes=(128, 128), max_iter=1).fit(X, y)
+    for n in (1, 32, 400):
+        for _ in range(10):
+            est.predict(X[:n])
+            est.partial_fit(X[:n], y[:n])
+    est.fit(X, y)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("value", ["none", "0", "-2", "1.5"])
+def test_a_senseless_number_of_threads_is_named_by_every_call(value, monkeypatch):
+    X, y = classification()
+    est = classifier(None, max_iter=1).fit(X, y)
+    weights = est.coefs_[0].copy()
+    monkeypatch.setenv("FASTBP_NUM_THREADS", value)
+    calls = (
+        lambda: est.fit(X, y),
+        lambda: est.fit(X[:20], y[:20]),
+        lambda: est.partial_fit(X, y),
+        lambda: est.partial_fit(X[:32], y[:32]),
+        lambda: est.predict(X),
+        lambda: Network((2, 1)),
+    )
+    message = f"FASTBP_NUM_THREADS must hold an integer >= 1, got '{value}'"
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
+    np.testing.assert_array_equal(est.coefs_[0], weights)
+
+
 AFFINITY = """
 import os
+import joblib
+from fastbp._threads import resolve_n_threads
 from thread_problems import classification, classifier, most_new_threads
 
 X, y = classification()
-cores = os.sched_getaffinity(0)
+cores, two, counted = os.sched_getaffinity(0), min(2, joblib.cpu_count()), []
 for allowed in ({min(cores)}, set(sorted(cores)[:2]), {max(cores)}):
     os.sched_setaffinity(0, allowed)
+    counted.append(resolve_n_threads(None))
     est = classifier(None)
     most, left = most_new_threads(lambda: est.fit(X, y))
     assert est.memory_plan_.n_threads <= len(allowed), (est.memory_plan_.n_threads, allowed)
     assert most <= len(allowed) - 1 and left == 0, (most, allowed)
 assert est.memory_plan_.n_threads == 1
+assert counted == [1, two, 1], counted
+os.sched_setaffinity(0, cores)
+assert resolve_n_threads(None) == joblib.cpu_count()
+child = os.fork()
+if child == 0:
+    os.sched_setaffinity(0, {min(cores)})
+    est = classifier(None).fit(X, y)
+    most, left = most_new_threads(lambda: est.predict(X))
+    os._exit(0 if est.memory_plan_.n_threads == 1 and most == 0 else 1)
+assert os.waitpid(child, 0)[1] == 0, "a child counts the cores of its parent"
+assert resolve_n_threads(None) == joblib.cpu_count()
 """
 
 

@@ -161,6 +161,22 @@ def test_reported_loss_is_scaled_and_clipped_as_asked(loss, dtype):
     assert clipped[0] == pytest.approx(expected[0], rel=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", ["log_loss", "binary_log_loss"])
+def test_a_clipped_loss_grows_up_to_the_logarithm_of_the_epsilon_of_float64(loss, dtype):
+    """In float32 too, where probabilities below 1e-7 are lost but logits are not."""
+    outputs = 2 if loss == "log_loss" else 1
+    trainer = _core.Trainer((1, outputs), (), loss, dtype, 3, "none")
+    params = np.zeros(trainer.n_params, dtype)
+    params[0] = 1  # the logit of the first output is x
+    y = np.array([[0, 1]] * 3 if outputs == 2 else [[0]] * 3, np.uint8)
+    found = []
+    for x in (20.0, 30.0, 100.0):
+        data = _core.Data(np.full((3, 1), x, dtype), y)
+        found.append(trainer.loss(params, data, clip_loss=True))
+    assert found == pytest.approx([20.0, 30.0, -np.log(np.finfo(np.float64).eps)], rel=1e-6)
+
+
 def test_clipping_changes_the_value_and_no_update():
     epochs = Epochs("binary_log_loss", "sgd", "float32")
     epochs.params *= 50
@@ -223,7 +239,7 @@ def test_a_loss_that_is_not_finite_in_any_pass_stops_before_its_update(row):
 
 
 class Large:
-    """Shapes that are worth two threads, and epochs longer than the pause for signals."""
+    """Shapes that are worth two threads, and epochs longer than signals have to wait."""
 
     sizes, batch = (64, 256, 256, 10), 256
 
@@ -263,7 +279,7 @@ def test_one_and_two_threads_train_to_the_same_bits():
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_a_long_epoch_equals_its_pieces(n_threads):
-    """The pauses that listen for Ctrl-C change nothing."""
+    """Looking for signals now and then changes nothing."""
     whole, pieces = Large(n_threads), Large(n_threads)
     order = np.tile(whole.order[:768], 100)
     loss, steps, finite = whole.train(order)
@@ -315,7 +331,7 @@ def test_ctrl_c_is_heard_within_an_epoch(n_threads):
     threading.current_thread() is not threading.main_thread(), reason="signals go to main"
 )
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_a_pause_is_soon_whatever_the_net(n_threads):
+def test_signals_are_heard_soon_whatever_the_net(n_threads):
     """The steps of a net of two weights are all overhead: their work says nothing of their time."""
     X = np.random.RandomState(0).randn(1_000_000, 1).astype(np.float32)
     data, order = _core.Data(X, X), np.arange(len(X), dtype=np.int64)

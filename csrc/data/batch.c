@@ -1,10 +1,9 @@
 /* The rows of one pass, fetched from their source into the arena. Threads fetch their own rows. */
 #include "data/source.h"
 
-double fbp_source_weight(const fbp_source *s, int64_t first, int64_t n) {
+double fbp_source_weight(const fbp_source *s, double sum, int64_t first, int64_t n) {
     const double *weight = s->data->weight;
-    if (!weight) return (double)n;
-    double sum = 0;
+    if (!weight) return sum + (double)n;
     for (int64_t i = first; i < first + n; i++) sum += weight[fbp_source_row(s, i)];
     return sum;
 }

@@ -27,9 +27,9 @@ static void search_task(void *context, int t) {
     }
 }
 
-int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads) {
+int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, fbp_dtype dtype, int n_threads) {
     int64_t rows = data->rows, row = data->row_stride, features = data->features, column = data->col_stride;
-    search s = {.all_finite = kernels->elementwise.all_finite, .x = data->x, .finite = 1};
+    search s = {.all_finite = kernels->elementwise.all_finite[dtype], .x = data->x, .finite = 1};
     if (column == (int64_t)fbp_item(data->x_dtype) && row == column * features) {
         s.lines = 1, s.count = rows * features, s.step = column;
     } else if (llabs(row) < llabs(column) || features < FBP_FINITE_SHORT_ROW) { /* column by column */

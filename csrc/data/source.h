@@ -29,8 +29,8 @@ static inline fbp_source fbp_source_of(const fbp_data *data, const int64_t *orde
     return (fbp_source){data->csr ? &fbp_source_csr : &fbp_source_dense, data, order};
 }
 static inline int64_t fbp_source_row(const fbp_source *s, int64_t i) { return s->order ? s->order[i] : i; }
-/* The sum of the weights of rows first..first+n. */
-double fbp_source_weight(const fbp_source *s, int64_t first, int64_t n);
+/* sum and the weights of rows first..first+n, one after the other. */
+double fbp_source_weight(const fbp_source *s, double sum, int64_t first, int64_t n);
 
 /* Where fetched rows go: in the arena. */
 typedef struct {

@@ -49,20 +49,35 @@ static inline REAL FN(relu_d)(REAL d, REAL z) { return z <= 0 ? 0 : d; }
 FBP_ACTIVATIONS(ACTIVATION)
 #undef ACTIVATION
 
-/* Adding one to the bits of an exponent that is all ones carries into the sign. Integers, because arithmetic on
- * denormals would be slow. */
-static int FN(all_finite)(const void *x_, int64_t count, int64_t stride) {
-    const FN(bits) one = (FN(bits))1 << MANTISSA, sign = (FN(bits))1 << (8 * sizeof(REAL) - 1), exponent = sign - one;
-    const REAL *x = x_;
-    FN(bits) found = 0;
-    if (stride == (int64_t)sizeof(REAL)) {
-        for (int64_t i = 0; i < count; i++) found |= (FN(to_bits)(x[i]) & exponent) + one;
-    } else {
-        for (int64_t i = 0; i < count; i++)
-            found |= (FN(to_bits)(*(const REAL *)(const void *)((const char *)x_ + i * stride)) & exponent) + one;
+/* Is every number finite, as it is or when it becomes a float? Adding one to the bits of an exponent that is all ones
+ * carries into the sign. Integers, because arithmetic on denormals would be slow. */
+#define ALL_FINITE(name, TYPE, BITS, mantissa)                                                              \
+    static inline BITS FN(name##_bits)(REAL x) {                                                            \
+        const BITS one = (BITS)1 << (mantissa), exponent = ((BITS)1 << (8 * sizeof(TYPE) - 1)) - one;       \
+        TYPE number = (TYPE)x;                                                                              \
+        BITS bits;                                                                                          \
+        memcpy(&bits, &number, sizeof bits);                                                                \
+        return (bits & exponent) + one;                                                                     \
+    }                                                                                                       \
+    static int FN(name)(const void *x_, int64_t count, int64_t stride) {                                    \
+        const REAL *x = x_;                                                                                 \
+        BITS found = 0;                                                                                     \
+        if (stride == (int64_t)sizeof(REAL)) {                                                              \
+            for (int64_t i = 0; i < count; i++) found |= FN(name##_bits)(x[i]);                             \
+        } else {                                                                                            \
+            for (int64_t i = 0; i < count; i++)                                                             \
+                found |= FN(name##_bits)(*(const REAL *)(const void *)((const char *)x_ + i * stride));     \
+        }                                                                                                   \
+        return !(found >> (8 * sizeof(TYPE) - 1));                                                          \
     }
-    return !(found & sign);
-}
+ALL_FINITE(all_finite_f32, float, uint32_t, 23)
+#ifdef FBP_IS_F32
+#define ALL_FINITE_F64 NULL
+#else
+ALL_FINITE(all_finite_f64, double, uint64_t, 52)
+#define ALL_FINITE_F64 FN(all_finite_f64)
+#endif
+#undef ALL_FINITE
 
 /* Rows are prefetched some ahead; narrow ones of the net's own dtype are one vector each where parts are cheap. */
 #define GATHER(SOURCE)                                                                                      \

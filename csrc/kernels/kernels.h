@@ -12,8 +12,9 @@ typedef struct {
 } fbp_strided;
 
 typedef struct {
-    /* 1 if none of the `count` numbers, `stride` bytes apart, is NaN or infinite */
-    int (*all_finite)(const void *x, int64_t count, int64_t stride);
+    /* 1 if none of the `count` numbers, `stride` bytes apart, is NaN or infinite when it becomes a number of that dtype,
+     * which is not wider than theirs */
+    int (*all_finite[2])(const void *x, int64_t count, int64_t stride);
     /* to(n,width) = rows of a matrix, converted: row i is order[first + i], or first + i without an order */
     void (*gather)(void *to, const fbp_strided *from, const int64_t *order, int64_t first, int64_t n, int width);
     /* a(n,cols; contiguous) = f(z(n,cols; rows ldz apart)) */
@@ -31,7 +32,7 @@ typedef struct {
     const int32_t *label; /* (n) class indices instead, or NULL */
     const double *weight; /* (n) or NULL: 1 */
     double scale;         /* 1 / weight sum of the mini-batch, goes into dz */
-    int clip;             /* clip probabilities at the dtype's epsilon in the reported value */
+    int clip;             /* clip probabilities at float64's epsilon in the reported value */
 } fbp_targets;
 
 typedef struct {
@@ -56,12 +57,18 @@ typedef struct {
 
 #include "gemm/ukernel.h"
 
+/* z(n,out) = a(n,in; rows lda apart) W + b, W and b as they stand. W and b are of float, or of double where the kernels
+ * are: forward[param_dtype]. */
+typedef struct {
+    void (*forward[2])(void *z, const void *a, int64_t lda, int64_t n, const void *W, const void *b, int in, int out);
+} fbp_direct_kernels;
+
 struct fbp_source;
-/* A first layer from the entries of rows first..first+n of a source: z(n,out) = X W + b, and
+/* A first layer from the entries of rows first..first+n of a source: z(n,out) = X W + b, W and b as above, and
  * dW(i0..i1,out) (+)= X[:, i0:i1]^T dz(n,out), dz in panels nr columns wide, or row-major with nr == out. */
 typedef struct {
-    void (*forward)(void *z, const struct fbp_source *s, int64_t first, int64_t n, const void *W, const void *b,
-                    int out);
+    void (*forward[2])(void *z, const struct fbp_source *s, int64_t first, int64_t n, const void *W, const void *b,
+                       int out);
     void (*weight_grad)(void *dW, const void *dz, int nr, const struct fbp_source *s, int64_t first, int64_t n, int i0,
                         int i1, int out, int accumulate);
 } fbp_sparse_kernels;
@@ -74,5 +81,6 @@ struct fbp_kernels {
     fbp_optim_kernels optim;
     fbp_gemm_kernels gemm;
     fbp_gemv_kernels gemv;
+    fbp_direct_kernels direct;
     fbp_sparse_kernels sparse;
 };

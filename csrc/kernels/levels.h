@@ -60,6 +60,8 @@
 #define OPTIM_UPDATE(name, states, ...) FN(update_##name),
 #define LOAD_ROWS(name) FN(load_rows_##name),
 #define LOAD_COLUMNS(name) FN(load_columns_##name),
+#define DIRECT_FORWARD(TYPE) FN(direct_##TYPE),
+#define SPARSE_FORWARD(TYPE) FN(sparse_forward_##TYPE),
 #define GEMV_FORWARD(name) FN(gemv_forward_##name),
 #define GEMV_INPUT_GRAD(name) FN(gemv_input_grad_##name),
 #define GEMV_WEIGHT_GRAD(name) FN(gemv_weight_grad_##name),

@@ -2,10 +2,10 @@
 
 static inline double FN(weight_of)(const fbp_targets *t, int64_t i) { return t->weight ? t->weight[i] : 1.0; }
 
-/* what clipping a probability to [eps, 1 - eps] makes of its -log */
+/* What clipping a probability to [eps, 1 - eps] makes of its -log. eps is that of float64 in float32 too: a loss comes
+ * from the logits, and ends there where it ends for a reader who has the probabilities in float64. */
 static inline double FN(clipped)(double loss) {
-    const double eps = sizeof(REAL) == 4 ? FLT_EPSILON : DBL_EPSILON;
-    double low = -log1p(-eps), high = -log(eps);
+    const double low = -log1p(-DBL_EPSILON), high = -log(DBL_EPSILON);
     return loss < low ? low : loss > high ? high : loss;
 }
 
@@ -48,7 +48,7 @@ static double FN(loss_log_loss)(void *z_, const fbp_targets *targets, int64_t n,
             linear[i] = 0;
             y_sum[i] = 1;
             if (label) {
-                linear[i] = (double)z[i * out + label[i0 + i]];
+                linear[i] = (unsigned)label[i0 + i] < (unsigned)out ? (double)z[i * out + label[i0 + i]] : (double)NAN;
             } else {
                 y_sum[i] = 0;
                 for (int j = 0; j < out; j++) {
@@ -71,7 +71,7 @@ static double FN(loss_log_loss)(void *z_, const fbp_targets *targets, int64_t n,
             REAL *row = z + i * out, scale = (REAL)(w * targets->scale), inverse = 1 / sum[i];
             if (label) {
                 for (int j = 0; j < out; j++) row[j] = row[j] * inverse * scale;
-                row[label[i0 + i]] -= scale;
+                if ((unsigned)label[i0 + i] < (unsigned)out) row[label[i0 + i]] -= scale;
             } else {
                 const REAL *t = y + (i0 + i) * out;
                 REAL total_y = (REAL)y_sum[i];

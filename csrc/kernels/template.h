@@ -11,12 +11,13 @@
 #include "gemm/pack_template.h"
 #include "gemm/gemv_template.h"
 #include "gemm/edge_template.h"
+#include "net/direct_template.h"
 #include "net/sparse_template.h"
 
 const fbp_kernels FN(fbp_kernels) = {
     .isa = FBP_TEXT(LEVEL),
     .dtype = sizeof(REAL) == 4 ? FBP_F32 : FBP_F64,
-    .elementwise = {.all_finite = FN(all_finite),
+    .elementwise = {.all_finite = {FN(all_finite_f32), ALL_FINITE_F64},
                     .gather = FN(gather),
                     .act = {FBP_ACTIVATIONS(ACT)},
                     .derive = {FBP_ACTIVATIONS(DERIVE)},
@@ -48,5 +49,8 @@ const fbp_kernels FN(fbp_kernels) = {
     .gemv = {.forward = {FBP_ACTIVATIONS(GEMV_FORWARD)},
              .input_grad = {FBP_ACTIVATIONS(GEMV_INPUT_GRAD)},
              .weight_grad = {FBP_ACTIVATIONS(GEMV_WEIGHT_GRAD)}},
-    .sparse = {.forward = FN(sparse_forward), .weight_grad = FN(sparse_weight_grad)},
+    .direct = {.forward = {EACH_WEIGHT_TYPE(DIRECT_FORWARD)}},
+    .sparse = {.forward = {EACH_WEIGHT_TYPE(SPARSE_FORWARD)}, .weight_grad = FN(sparse_weight_grad)},
 };
+#undef EACH_WEIGHT_TYPE
+#undef ALL_FINITE_F64

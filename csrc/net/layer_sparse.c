@@ -4,9 +4,9 @@
 
 static void forward(const fbp_pass *p, int l, void *z, int64_t r0, int64_t r1) {
     const fbp_layer *layer = &p->net->layers[l];
-    p->be->kernels->sparse.forward(fbp_at(z, r0 * layer->out, p->be->kernels->dtype), p->batch.source,
-                                   p->batch.first + r0, r1 - r0, fbp_pass_param(p, layer->W),
-                                   fbp_pass_param(p, layer->b), layer->out);
+    p->be->kernels->sparse.forward[p->be->param_dtype](
+        fbp_at(z, r0 * layer->out, p->be->kernels->dtype), p->batch.source, p->batch.first + r0, r1 - r0,
+        fbp_pass_param(p, layer->W), fbp_pass_param(p, layer->b), layer->out);
 }
 
 static void weight_grad(const fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate) {

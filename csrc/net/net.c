@@ -19,6 +19,7 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int 
 
 const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse) {
     return l == 0 && sparse  ? &fbp_layer_sparse
+           : be->direct      ? &fbp_layer_direct
            : !be->packed     ? &fbp_layer_blas
            : layer->out == 1 ? &fbp_layer_one_output
                              : &fbp_layer_packed;
@@ -42,13 +43,13 @@ fbp_operand fbp_pass_dz(const fbp_pass *p, int l) {
 
 /* What the next product reads first is prefetched: half of it was written by other threads. Row by row, forward
  * products go up through the layers, and input gradients down again. */
-void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1, void *result) {
+void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1) {
     int top = p->net->n_layers - 1;
     fbp_batch_fetch(&p->batch, r0, r1);
     for (int l = 0; l <= top; l++) {
         const fbp_layer *layer = &p->net->layers[l];
         p->next_b = l < top ? &layer[1].w : &layer->w_T;
-        layer->kind->forward(p, l, l < top ? p->tape->z[l] : result, r0, r1);
+        layer->kind->forward(p, l, p->tape->z[l], r0, r1);
     }
 }
 

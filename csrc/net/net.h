@@ -10,9 +10,16 @@
 
 typedef struct {
     const fbp_kernels *kernels;
+    const fbp_kernels *kernels_f64; /* of the same level, for results that are wanted in F64 */
     const fbp_blas *blas;
-    int packed; /* products by packed kernels, dz in panels; otherwise by BLAS, all row-major */
+    fbp_dtype param_dtype;          /* of the kernels; a forward pass by `direct` may have F32 for kernels of F64 */
+    int direct;                     /* products with W as it stands */
+    int packed;                     /* products by packed kernels, dz in panels; otherwise by BLAS, all row-major */
 } fbp_backend;
+
+static inline const fbp_kernels *fbp_kernels_for(const fbp_backend *be, fbp_dtype dtype) {
+    return dtype == FBP_F64 ? be->kernels_f64 : be->kernels;
+}
 
 struct fbp_layer_kind;
 typedef struct {
@@ -70,7 +77,7 @@ typedef struct {
 } fbp_pass;
 
 static inline const void *fbp_pass_param(const fbp_pass *p, const fbp_param *param) {
-    return fbp_at(p->params, param->offset, p->be->kernels->dtype);
+    return fbp_at(p->params, param->offset, p->be->param_dtype);
 }
 /* What layer l multiplies: X, or z of the layer before, to which *act is to be applied. */
 fbp_operand fbp_pass_input(const fbp_pass *p, int l, fbp_activation *act);
@@ -98,12 +105,12 @@ typedef struct fbp_layer_kind {
     void (*weight_grad)(const fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate);
 } fbp_layer_kind;
 
-extern const fbp_layer_kind fbp_layer_packed, fbp_layer_one_output, fbp_layer_blas, fbp_layer_sparse;
+extern const fbp_layer_kind fbp_layer_packed, fbp_layer_one_output, fbp_layer_blas, fbp_layer_direct, fbp_layer_sparse;
 /* The kind for layer l; sparse: X comes as entries. */
 const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse);
 
-/* Rows r0..r1 of the pass: X -> z of all layers, that of the last into `result` (n, out). */
-void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1, void *result);
+/* Rows r0..r1 of the pass: X -> z of all layers. */
+void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1);
 /* Rows r0..r1: loss, and dz of the output layer from its z. Returns the weighted sum. */
 double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1);
 /* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */

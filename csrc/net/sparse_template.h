@@ -1,17 +1,21 @@
 /* The products of a sparse first layer, which touch the entries of X only. A source hands them out a few at a time, in
- * one type of index and value. Included by kernels/template.h. */
+ * one type of index and value; columns outside of W are left out. Included by kernels/template.h. */
 
 /* z(nv vectors of a row) += sum over entries of value * W(column, the same columns) */
-static inline __attribute__((always_inline)) void FN(add_entries)(const int nv, REAL *z, const REAL *W, int out,
-                                                                  const int *column, const REAL *value, int count) {
-    FN(vec) acc[8];
-    EACH(v, nv) acc[v] = AT(z, v * LANES);
-    for (int k = 0; k < count; k++) {
-        const REAL *w = W + (int64_t)column[k] * out;
-        EACH(v, nv) acc[v] += value[k] * AT((REAL *)w, v * LANES);
+#define ADD_ENTRIES(TYPE)                                                                                       \
+    static inline __attribute__((always_inline)) void FN(add_entries_##TYPE)(                                   \
+        const int nv, REAL *z, const TYPE *W, int in, int out, const int *column, const REAL *value, int count) { \
+        FN(vec) acc[8];                                                                                         \
+        EACH(v, nv) acc[v] = AT(z, v * LANES);                                                                  \
+        for (int k = 0; k < count; k++) {                                                                       \
+            if ((unsigned)column[k] >= (unsigned)in) continue;                                                  \
+            const TYPE *w = W + (int64_t)column[k] * out;                                                       \
+            EACH(v, nv) acc[v] += value[k] * FN(wide_##TYPE)(w + v * LANES);                                    \
+        }                                                                                                       \
+        EACH(v, nv) AT(z, v * LANES) = acc[v];                                                                  \
     }
-    EACH(v, nv) AT(z, v * LANES) = acc[v];
-}
+EACH_WEIGHT_TYPE(ADD_ENTRIES)
+#undef ADD_ENTRIES
 
 /* Runs BODY for every piece of the entries of row i: `count` of `column` and `value`. */
 #define EACH_ENTRIES(i, BODY)                                                                       \
@@ -22,24 +26,32 @@ static inline __attribute__((always_inline)) void FN(add_entries)(const int nv, 
             break;                                                                                  \
     }
 
-static void FN(sparse_forward)(void *z_, const fbp_source *s, int64_t first, int64_t n, const void *W_, const void *b,
-                               int out) {
-    const REAL *W = W_;
-    int column[FBP_ENTRIES_AT_ONCE];
-    REAL value[FBP_ENTRIES_AT_ONCE];
-    for (int64_t i = 0; i < n; i++) {
-        REAL *z = (REAL *)z_ + i * out;
-        memcpy(z, b, (size_t)out * sizeof(REAL));
-        EACH_ENTRIES(first + i, {
-            int j = 0;
-            for (; j + 8 * LANES <= out; j += 8 * LANES) FN(add_entries)(8, z + j, W + j, out, column, value, count);
-            for (; j + 4 * LANES <= out; j += 4 * LANES) FN(add_entries)(4, z + j, W + j, out, column, value, count);
-            for (; j + LANES <= out; j += LANES) FN(add_entries)(1, z + j, W + j, out, column, value, count);
-            for (; j < out; j++)
-                for (int k = 0; k < count; k++) z[j] += value[k] * W[(int64_t)column[k] * out + j];
-        })
+#define FORWARD(TYPE)                                                                                           \
+    static void FN(sparse_forward_##TYPE)(void *z_, const fbp_source *s, int64_t first, int64_t n,              \
+                                          const void *W_, const void *b, int out) {                             \
+        const TYPE *W = W_;                                                                                     \
+        int column[FBP_ENTRIES_AT_ONCE], in = s->data->features;                                                \
+        REAL value[FBP_ENTRIES_AT_ONCE];                                                                        \
+        for (int64_t i = 0; i < n; i++) {                                                                       \
+            REAL *z = (REAL *)z_ + i * out;                                                                     \
+            for (int j = 0; j < out; j++) z[j] = ((const TYPE *)b)[j];                                          \
+            EACH_ENTRIES(first + i, {                                                                           \
+                int j = 0;                                                                                      \
+                for (; j + 8 * LANES <= out; j += 8 * LANES)                                                    \
+                    FN(add_entries_##TYPE)(8, z + j, W + j, in, out, column, value, count);                     \
+                for (; j + 4 * LANES <= out; j += 4 * LANES)                                                    \
+                    FN(add_entries_##TYPE)(4, z + j, W + j, in, out, column, value, count);                     \
+                for (; j + LANES <= out; j += LANES)                                                            \
+                    FN(add_entries_##TYPE)(1, z + j, W + j, in, out, column, value, count);                     \
+                for (; j < out; j++)                                                                            \
+                    for (int k = 0; k < count; k++)                                                             \
+                        if ((unsigned)column[k] < (unsigned)in)                                                 \
+                            z[j] += value[k] * W[(int64_t)column[k] * out + j];                                 \
+            })                                                                                                  \
+        }                                                                                                       \
     }
-}
+EACH_WEIGHT_TYPE(FORWARD)
+#undef FORWARD
 
 static void FN(sparse_weight_grad)(void *dW_, const void *dz, int nr, const fbp_source *s, int64_t first, int64_t n,
                                    int i0, int i1, int out, int accumulate) {

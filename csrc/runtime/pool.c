@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -161,6 +162,18 @@ static int cores_allowed(void) {
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+/* The threads block all signals: a program that waits for one with its own threads blocked must not find that the
+ * kernel gave it to a thread it knows nothing of. Returns how many were started. */
+static int start(fbp_pool *pool) {
+    sigset_t all, before;
+    int started = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (started < pool->n_threads - 1 && !pthread_create(&pool->threads[started], NULL, work, pool)) started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 fbp_status fbp_pool_new(fbp_pool **out, int n_threads) {
     *out = NULL;
     if (n_threads <= 1) return FBP_OK;
@@ -171,14 +184,20 @@ fbp_status fbp_pool_new(fbp_pool **out, int n_threads) {
     pool->spins = n_threads <= cores_allowed() ? FBP_SPINS : 0;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
-    for (int t = 1; t < n_threads; t++) {
-        if (pthread_create(&pool->threads[t - 1], NULL, work, pool)) {
-            join(pool, t - 1);
-            return FBP_ETHREAD;
-        }
+    int started = start(pool);
+    if (started < n_threads - 1) {
+        join(pool, started);
+        return FBP_ETHREAD;
     }
     *out = pool;
     return FBP_OK;
+}
+
+void fbp_pool_forget(fbp_pool *pool) {
+    if (!pool) return;
+    pool->n_threads = 1;
+    atomic_store(&pool->arrived, 0);
+    atomic_store(&pool->asleep, NULL);
 }
 
 void fbp_pool_free(fbp_pool *pool) {

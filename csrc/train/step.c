@@ -2,7 +2,12 @@
  *     rows     fetch, forward, loss, dz of the top hidden layers     (row tiles, no barrier inside)
  *     weights  dW, db, and the sink                                  (tiles of rows of W)
  * dz of hidden layer l lives in dz[l & 1], so only two hidden dz are alive at once: below the top two, the phases
- * alternate layer by layer. */
+ * alternate layer by layer.
+ *
+ * A call ends early if the caller's `poll` asks for it. Thread 0 asks it now and then, between two pieces of work, and
+ * says after which barrier all leave: the next one that it comes to itself. Until then the others do the barriers that
+ * are left but no more work. So threads leave at the same barrier however far apart they are, and nothing else that
+ * decides about barriers may differ between them: it is read after a barrier, and was written before it. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <time.h>
@@ -10,11 +15,61 @@
 #include "runtime/cpu.h"
 #include "train/train.h"
 
+#ifdef CLOCK_MONOTONIC_COARSE /* exact to some ms, and read in as many ns */
+#define CLOCK CLOCK_MONOTONIC_COARSE
+#else
+#define CLOCK CLOCK_MONOTONIC
+#endif
+
 static double seconds_now(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
+
+/* ---- a thread in a call, and how it leaves ------------------------------------------------------- */
+
+typedef struct {
+    fbp_job *j;
+    int t;
+    int64_t met;    /* barriers behind it */
+    int stopped;    /* it has come to the one after which all leave */
+    int updating;   /* parameters are being changed: the mini-batch can be given up no more */
+    uint64_t state; /* the caller's, of floating-point arithmetic */
+} worker;
+
+static worker enter(fbp_job *j, int t) { return (worker){.j = j, .t = t, .state = fbp_flush_denormals()}; }
+static void leave(const worker *w) { fbp_restore_state(w->state); }
+
+static int is_stopping(const fbp_job *j) {
+    return atomic_load_explicit(&j->stop_at, memory_order_relaxed) != FBP_NEVER;
+}
+
+/* What runs in poll finds the caller's state of floating-point arithmetic. */
+static void poll(worker *w) {
+    fbp_job *j = w->j;
+    const fbp_epoch *e = j->epoch;
+    if (!e->poll || is_stopping(j) || seconds_now() - j->polled < FBP_POLL_SECONDS) return;
+    fbp_restore_state(w->state);
+    int stop = e->poll(e->poll_context);
+    w->state = fbp_flush_denormals();
+    j->polled = seconds_now();
+    if (stop) atomic_store(&j->stop_at, w->met + 1);
+}
+
+/* Between two pieces of work: is the next one to be done? */
+static int goes_on(worker *w) {
+    if (w->t == 0 && !w->updating) poll(w);
+    return !is_stopping(w->j);
+}
+
+static void meet(worker *w) {
+    fbp_pool_barrier(w->j->tr->pool);
+    w->met++;
+    w->stopped = atomic_load(&w->j->stop_at) <= w->met;
+}
+
+/* ---- phases ---------------------------------------------------------------------------------------- */
 
 /* Rows first..first+n of the source, as thread t sees them. */
 static fbp_pass pass_of(const fbp_job *j, int64_t first, int64_t n, int t) {
@@ -33,26 +88,29 @@ static fbp_pass pass_of(const fbp_job *j, int64_t first, int64_t n, int t) {
 }
 
 /* The caller may have changed the parameters since the last call. */
-static void pack_weights(const fbp_job *j, int t) {
+static void pack_weights(worker *w) {
+    const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
-    for (int l = 0; l < tr->net.n_layers; l++) {
+    for (int l = 0; l < tr->net.n_layers && goes_on(w); l++) {
         const fbp_layer *layer = &tr->net.layers[l];
         int64_t lo, hi;
-        fbp_share_tiles(tr, layer, t, &lo, &hi);
+        fbp_share_tiles(tr, layer, w->t, &lo, &hi);
         int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, hi);
         if (i0 < i1 && layer->kind->pack)
             layer->kind->pack(&tr->be, layer, fbp_at(j->epoch->params, layer->W->offset, tr->be.kernels->dtype), i0,
                               i1);
     }
-    fbp_pool_barrier(tr->pool);
+    meet(w);
 }
 
 /* dW, db of layer l from all rows, this thread's part, and into the sink. u: set on the last pass of the mini-batch. */
-static void weights_phase(const fbp_job *j, fbp_pass *p, int l, int t, int accumulate, const fbp_update *u) {
+static void weights_phase(worker *w, fbp_pass *p, int l, int accumulate, const fbp_update *u) {
+    const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
     const fbp_layer *layer = &tr->net.layers[l];
+    int t = w->t;
     int64_t lo, hi;
-    for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi;) {
+    for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi && goes_on(w);) {
         int64_t end = fbp_joined_end(layer, lo, hi);
         int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end);
         void *dW = j->sink->place(j, t, layer->W->offset + (int64_t)i0 * layer->out);
@@ -61,7 +119,7 @@ static void weights_phase(const fbp_job *j, fbp_pass *p, int l, int t, int accum
         lo = end;
     }
     fbp_share_columns(tr, layer, t, &lo, &hi);
-    if (lo >= hi) return;
+    if (lo >= hi || !goes_on(w)) return;
     void *db = j->sink->place(j, t, layer->b->offset + lo);
     fbp_net_bias_grad(p, l, db, (int)lo, (int)hi, accumulate);
     if (u && j->sink->take_biases) j->sink->take_biases(j, layer, lo, hi, db, u);
@@ -69,7 +127,7 @@ static void weights_phase(const fbp_job *j, fbp_pass *p, int l, int t, int accum
 
 /* Row tiles tile..hi of a pass of n rows, a few at a time: r0..r1 are rows that may go through the layers together. */
 static int next_rows(const fbp_trainer *tr, int64_t n, int64_t hi, int64_t *tile, int64_t *r0, int64_t *r1) {
-    int64_t joined = tr->be.packed ? fbp_max(FBP_JOINED_ROWS / tr->tile, 1) : 1;
+    int64_t joined = tr->be.packed || tr->be.direct ? fbp_max(tr->joined_rows / tr->tile, 1) : 1;
     if (*tile >= hi) return 0;
     int64_t end = fbp_min(*tile + joined, hi);
     *r0 = *tile * tr->tile;
@@ -79,44 +137,50 @@ static int next_rows(const fbp_trainer *tr, int64_t n, int64_t hi, int64_t *tile
 }
 
 /* Forward, loss and the first input gradients of this thread's rows. */
-static void rows_phase(const fbp_job *j, fbp_pass *p, int64_t lo, int64_t hi) {
+static void rows_phase(worker *w, fbp_pass *p, int64_t lo, int64_t hi) {
+    const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
     int top = tr->net.n_layers - 1;
     int64_t r0, r1;
     for (int64_t tile = lo, first = lo; next_rows(tr, p->batch.n, hi, &tile, &r0, &r1); first = tile) {
-        fbp_net_forward(p, r0, r1, tr->tape.z[top]);
+        if (!goes_on(w)) return;
+        fbp_net_forward(p, r0, r1);
         for (int64_t i = first; i < tile; i++)
             tr->loss_part[i] = fbp_net_loss(p, i * tr->tile, fbp_min((i + 1) * tr->tile, r1));
-        for (int l = top; j->sink && l >= tr->net.rows_down_to; l--) fbp_net_input_grad(p, l, r0, r1);
+        for (int l = top; j->sink && l >= tr->net.rows_down_to && goes_on(w); l--) fbp_net_input_grad(p, l, r0, r1);
     }
 }
 
 /* One pass over the arena. Returns the weighted loss sum of its rows: the same in every thread. */
-static double run_pass(const fbp_job *j, int64_t first, int64_t n, double scale, int t, int accumulate,
-                       const fbp_update *u) {
+static double run_pass(worker *w, int64_t first, int64_t n, double scale, int accumulate, const fbp_update *u) {
+    const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
-    fbp_pass p = pass_of(j, first, n, t);
+    fbp_pass p = pass_of(j, first, n, w->t);
     int64_t tiles = fbp_ceil_div(n, tr->tile), lo, hi, r0, r1;
     double loss = 0;
     p.batch.scale = scale;
     p.batch.clip = j->epoch->clip;
-    fbp_share(tiles, t, tr->n_threads, &lo, &hi);
-    rows_phase(j, &p, lo, hi);
-    fbp_pool_barrier(tr->pool);
+    fbp_share(tiles, w->t, tr->n_threads, &lo, &hi);
+    rows_phase(w, &p, lo, hi);
+    meet(w);
+    if (w->stopped) return 0;
     for (int64_t tile = 0; tile < tiles; tile++) loss += tr->loss_part[tile];
     if (!j->sink || (j->sink->updates && !isfinite(loss))) {
-        fbp_pool_barrier(tr->pool); /* loss_part may be written again only when all have read it */
+        meet(w); /* loss_part may be written again only when all have read it */
         return loss;
     }
+    w->updating = u && j->sink->updates && j->sink->take_weights;
     for (int l = tr->net.n_layers - 1; l >= 0; l--) {
         if (l >= 1 && l < tr->net.rows_down_to) {
-            fbp_pool_barrier(tr->pool); /* dz of layer l+1 is read no more */
-            for (int64_t tile = lo; next_rows(tr, n, hi, &tile, &r0, &r1);) fbp_net_input_grad(&p, l, r0, r1);
-            fbp_pool_barrier(tr->pool); /* W_l is read no more, dz of layer l-1 is whole */
+            meet(w); /* dz of layer l+1 is read no more */
+            for (int64_t tile = lo; next_rows(tr, n, hi, &tile, &r0, &r1) && goes_on(w);)
+                fbp_net_input_grad(&p, l, r0, r1);
+            meet(w); /* W_l is read no more, dz of layer l-1 is whole */
         }
-        weights_phase(j, &p, l, t, accumulate, u);
+        weights_phase(w, &p, l, accumulate, u);
     }
-    fbp_pool_barrier(tr->pool);
+    meet(w);
+    w->updating = 0;
     return loss;
 }
 
@@ -132,27 +196,29 @@ static double weight_squares(const fbp_job *j) {
     return sum;
 }
 
-/* The mini-batch of rows first..first+n, whose weights sum to total: every pass, then the sums. */
-static double run_batch(const fbp_job *j, int64_t first, int64_t n, double total, int t, const fbp_update *u) {
+/* A mini-batch: every pass, then the sums. */
+static double run_batch(worker *w, const fbp_mini_batch *batch, const fbp_update *u) {
+    const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
     const fbp_epoch *e = j->epoch;
     double loss = 0, squares = 0;
-    for (int64_t done = 0; done < n; done += tr->pass) {
-        int64_t rows = fbp_min(n - done, tr->pass);
-        loss += run_pass(j, first + done, rows, 1 / total, t, done > 0, done + rows == n ? u : NULL);
+    for (int64_t done = 0; done < batch->n; done += tr->pass) {
+        int64_t rows = fbp_min(batch->n - done, tr->pass);
+        loss += run_pass(w, batch->row + done, rows, 1 / batch->total, done > 0, done + rows == batch->n ? u : NULL);
+        if (w->stopped) return 0;
         if (j->sink && j->sink->updates && !isfinite(loss)) return loss;
     }
     if (j->sink && j->sink->finish) {
-        j->sink->finish(j, t, u);
-        fbp_pool_barrier(tr->pool);
+        j->sink->finish(j, w->t, u);
+        meet(w);
     }
     if (e->alpha > 0 && j->sink) {
         const fbp_layer *top = &tr->net.layers[tr->net.n_layers - 1];
         for (int i = 0; i < top->tile0 + top->n_tiles; i++) squares += tr->square_part[i];
-    } else if (e->alpha > 0 && t == 0) {
+    } else if (e->alpha > 0 && w->t == 0) {
         squares = weight_squares(j);
     }
-    return (loss * e->loss_scale + 0.5 * e->alpha * squares) / total;
+    return (loss * e->loss_scale + 0.5 * e->alpha * squares) / batch->total;
 }
 
 /* The t-th update, with the bias corrections of Adam in its rate. */
@@ -162,61 +228,85 @@ static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double 
     return u;
 }
 
-static void epoch_task(void *context, int t) {
-    const fbp_job *j = context;
-    fbp_epoch *e = j->epoch;
-    int64_t row = e->row, steps = e->t;
-    uint64_t state = fbp_flush_denormals();
-    double start = t == 0 ? seconds_now() : 0;
-    int go_on = 1;
+static double sum_weights(worker *w, int64_t first, int64_t n) {
+    double sum = 0;
+    for (int64_t end = first + n; first < end && goes_on(w); first += FBP_WEIGHTS_AT_ONCE)
+        sum = fbp_source_weight(&w->j->source, sum, first, fbp_min(end - first, FBP_WEIGHTS_AT_ONCE));
+    return sum;
+}
 
-    pack_weights(j, t);
-    while (go_on && row < e->n) {
-        int64_t n = fbp_min(e->n - row, e->batch);
-        double total = fbp_source_weight(&j->source, row, n);
-        if (total != 0) { /* nothing to learn from rows without weight */
-            fbp_update update = update_of(e, j->tr->optimizer, total, steps + 1);
-            double loss = run_batch(j, row, n, total, t, &update);
-            if (t == 0) e->loss_sum += loss * (double)n;
-            if (!isfinite(loss)) break;
-            steps++;
-            if (t == 0) e->pause = seconds_now() - start > e->seconds;
-            fbp_pool_barrier(j->tr->pool);
-            go_on = !e->pause; /* written again only after the barriers of the next batch */
+/* The next mini-batch from `row` on that has weight: there is nothing to learn from rows without. Thread 0 chooses it
+ * before a barrier and the others read it after: a caller that rewrites weights meanwhile cannot make them disagree. */
+static void choose_batch(worker *w, int64_t row) {
+    const fbp_epoch *e = w->j->epoch;
+    double total = 0;
+    int64_t n = 0;
+    for (; row < e->n && !is_stopping(w->j); row += n) {
+        n = fbp_min(e->n - row, e->batch);
+        total = sum_weights(w, row, n);
+        if (total != 0) break;
+    }
+    w->j->batch = (fbp_mini_batch){row, fbp_min(e->n - row, n), total};
+}
+
+static void epoch_task(void *context, int t) {
+    fbp_job *j = context;
+    fbp_epoch *e = j->epoch;
+    int64_t steps = e->t;
+    worker w = enter(j, t);
+
+    if (t == 0) choose_batch(&w, e->row);
+    pack_weights(&w);
+    fbp_mini_batch batch = j->batch; /* chosen anew only after the barriers of this one */
+    while (!w.stopped && batch.n) {
+        fbp_update update = update_of(e, j->tr->optimizer, batch.total, steps + 1);
+        double loss = run_batch(&w, &batch, &update);
+        if (w.stopped) break;
+        if (t == 0) e->loss_sum += loss * (double)batch.n;
+        if (!isfinite(loss)) {
+            if (t == 0) e->finite = 0;
+            break;
         }
-        row += n;
+        steps++;
+        if (t == 0) {
+            e->row = batch.row + batch.n;
+            e->t = steps;
+            choose_batch(&w, e->row);
+        }
+        meet(&w);
+        batch = j->batch;
     }
-    fbp_pool_barrier(j->tr->pool);
-    if (t == 0) {
-        e->row = row;
-        e->t = steps;
-        e->finite = isfinite(e->loss_sum);
-    }
-    fbp_restore_state(state);
+    if (t == 0 && !w.stopped) e->row = batch.row; /* also over rows without weight */
+    leave(&w);
 }
 
 static fbp_job job_of(fbp_trainer *tr, fbp_epoch *epoch) {
-    return (fbp_job){.tr = tr, .epoch = epoch, .source = fbp_source_of(epoch->data, epoch->order)};
+    return (fbp_job){.tr = tr,
+                     .epoch = epoch,
+                     .source = fbp_source_of(epoch->data, epoch->order),
+                     .polled = epoch->poll ? seconds_now() : 0,
+                     .stop_at = FBP_NEVER};
 }
 
 void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch) {
     fbp_job j = job_of(tr, epoch);
     j.sink = tr->grad ? &fbp_sink_reduce : &fbp_sink_update;
     j.grad = tr->grad;
-    epoch->pause = 0;
     fbp_pool_run(tr->pool, epoch_task, &j);
 }
 
 static void value_grad_task(void *context, int t) {
-    const fbp_job *j = context;
+    fbp_job *j = context;
     fbp_epoch *e = j->epoch;
-    uint64_t state = fbp_flush_denormals();
-    double total = fbp_source_weight(&j->source, 0, e->n);
-    fbp_update update = {.alpha = e->alpha / total};
-    pack_weights(j, t);
-    double loss = run_batch(j, 0, e->n, total, t, &update);
-    if (t == 0) e->loss_sum = loss;
-    fbp_restore_state(state);
+    worker w = enter(j, t);
+    if (t == 0) j->batch = (fbp_mini_batch){0, e->n, sum_weights(&w, 0, e->n)};
+    pack_weights(&w);
+    if (!w.stopped) {
+        fbp_update update = {.alpha = e->alpha / j->batch.total};
+        double loss = run_batch(&w, &j->batch, &update);
+        if (t == 0) e->loss_sum = loss;
+    }
+    leave(&w);
 }
 
 double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad) {
@@ -227,29 +317,54 @@ double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad) {
     return epoch->loss_sum;
 }
 
-/* Rows are independent: every thread keeps to its own tiles of the arena, so there is no barrier. */
-static void forward_task(void *context, int t) {
-    const fbp_job *j = context;
-    const fbp_trainer *tr = j->tr;
-    const fbp_net *net = &tr->net;
-    int out = net->layers[net->n_layers - 1].out;
-    int64_t lo, hi, r0, r1;
-    uint64_t state = fbp_flush_denormals();
-    pack_weights(j, t);
-    fbp_share(fbp_ceil_div(tr->pass, tr->tile), t, tr->n_threads, &lo, &hi);
-    for (int64_t first = 0; first < j->epoch->n; first += tr->pass) {
-        fbp_pass p = pass_of(j, first, fbp_min(j->epoch->n - first, tr->pass), t);
-        char *result = fbp_at(j->result, first * out, tr->be.kernels->dtype);
-        for (int64_t tile = lo; next_rows(tr, p.batch.n, hi, &tile, &r0, &r1);) {
-            fbp_net_forward(&p, r0, r1, result);
-            tr->be.kernels->losses.output[net->loss](fbp_at(result, r0 * out, tr->be.kernels->dtype), r1 - r0, out);
-        }
-    }
-    fbp_restore_state(state);
+/* Rows r0..r1 of the pass of z, or of a, of width columns go to rows first.. of `to`. */
+static void deliver(const fbp_job *j, void *to, const void *z, int64_t first, int64_t r0, int64_t r1, int width) {
+    const fbp_kernels *kernels = j->tr->be.kernels, *wanted = fbp_kernels_for(&j->tr->be, j->output->dtype);
+    int64_t item = (int64_t)fbp_item(kernels->dtype);
+    fbp_strided from = {fbp_at(z, r0 * width, kernels->dtype), kernels->dtype, width * item, item};
+    wanted->elementwise.gather(fbp_at(to, (first + r0) * width, wanted->dtype), &from, NULL, 0, r1 - r0, width);
 }
 
-void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result) {
+/* What is asked for of rows r0..r1 of a pass that begins with row `first`. The tape holds z, or where products are
+ * direct already a. */
+static void deliver_rows(const fbp_job *j, int64_t first, int64_t r0, int64_t r1) {
+    const fbp_trainer *tr = j->tr;
+    const fbp_output *o = j->output;
+    int top = tr->net.n_layers - 1, out = tr->net.layers[top].out;
+    for (int l = 0; o->hidden && l < top; l++) {
+        const fbp_layer *layer = &tr->net.layers[l];
+        void *z = fbp_at(tr->tape.z[l], r0 * layer->out, tr->be.kernels->dtype);
+        if (!tr->be.direct) tr->be.kernels->elementwise.act[layer->act](z, z, layer->out, r1 - r0, layer->out);
+        deliver(j, o->hidden[l], tr->tape.z[l], first, r0, r1, layer->out);
+    }
+    if (!o->result) return;
+    deliver(j, o->result, tr->tape.z[top], first, r0, r1, out);
+    if (!o->raw)
+        fbp_kernels_for(&tr->be, o->dtype)
+            ->losses.output[tr->net.loss](fbp_at(o->result, (first + r0) * out, o->dtype), r1 - r0, out);
+}
+
+/* Rows are independent: every thread keeps to its own tiles of the arena, the same in all passes, so there is no
+ * barrier between them. */
+static void forward_task(void *context, int t) {
+    fbp_job *j = context;
+    const fbp_trainer *tr = j->tr;
+    int64_t n = j->epoch->n, lo, hi, r0, r1;
+    worker w = enter(j, t);
+    pack_weights(&w);
+    fbp_share(fbp_ceil_div(fbp_min(n, tr->pass), tr->tile), t, tr->n_threads, &lo, &hi);
+    for (int64_t first = 0; first < n && !is_stopping(j); first += tr->pass) {
+        fbp_pass p = pass_of(j, first, fbp_min(n - first, tr->pass), t);
+        for (int64_t tile = lo; next_rows(tr, p.batch.n, hi, &tile, &r0, &r1) && goes_on(&w);) {
+            fbp_net_forward(&p, r0, r1);
+            deliver_rows(j, first, r0, r1);
+        }
+    }
+    leave(&w);
+}
+
+void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, const fbp_output *output) {
     fbp_job j = job_of(tr, epoch);
-    j.result = result;
+    j.output = output;
     fbp_pool_run(tr->pool, forward_task, &j);
 }

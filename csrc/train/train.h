@@ -5,6 +5,8 @@
  * bits do not depend on the number of threads. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "net/net.h"
 #include "runtime/pool.h"
 
@@ -18,13 +20,23 @@ struct fbp_trainer {
     int64_t batch;        /* rows of a mini-batch */
     int64_t pass;         /* rows of one pass over the arena, <= batch */
     int64_t tile;         /* rows of one tile of a pass; from shapes alone */
+    int64_t joined_rows;  /* rows that go through the layers together where cuts are free */
     int n_threads, forward_only;
     char *scratch, *part; /* of every thread: scratch of the products; dW of joined tiles, or a db */
     size_t scratch_bytes, part_bytes;
     double *loss_part;    /* per row tile */
     double *square_part;  /* sum of squared weights per weight tile, over the layers */
-    void *grad;           /* the sum over the passes of a mini-batch, n_params; NULL where one pass is all */
+    int grad_is_whole;    /* there is a `grad`: see keeps_grad */
+    void *grad;           /* the gradient of a mini-batch, n_params; NULL where it is used piece by piece */
 };
+
+/* Rows row..row+n of the source, whose weights sum to total. */
+typedef struct {
+    int64_t row, n; /* n = 0: there is none */
+    double total;
+} fbp_mini_batch;
+
+#define FBP_NEVER INT64_MAX
 
 /* What a call of the trainer does, in all threads. */
 typedef struct {
@@ -33,7 +45,10 @@ typedef struct {
     fbp_source source;
     const struct fbp_sink *sink; /* NULL: no gradient is wanted */
     void *grad;                  /* n_params, if the sink is not `update` */
-    void *result;                /* of a forward pass */
+    const fbp_output *output;    /* of a forward pass */
+    fbp_mini_batch batch;        /* written by thread 0 before a barrier, read by all after it */
+    double polled;               /* when thread 0 asked poll last */
+    _Atomic int64_t stop_at;     /* all leave after so many barriers; set once, by thread 0 */
 } fbp_job;
 
 /* Where the gradient goes. A piece of it is dW of tiles lo..hi of a layer, or db of columns lo..hi. */
@@ -52,7 +67,7 @@ typedef struct fbp_sink {
 
 /* update: the optimizer takes every piece while it is in cache, and the gradient never exists.
  * keep:   the gradient is the result.
- * reduce: it is added up over several passes, and the optimizer follows when it is whole. */
+ * reduce: it is kept, added up over passes if there are several, and the optimizer follows when it is whole. */
 extern const fbp_sink fbp_sink_update, fbp_sink_keep, fbp_sink_reduce;
 
 /* Thread t's part of a layer: weight tiles lo..hi, and columns lo..hi of the bias: a column's sum is one thread's. */

@@ -47,13 +47,18 @@ static void cut_weights(const fbp_trainer *tr, fbp_layer *layer, int is_first) {
     layer->n_tiles = (int)fbp_min(tiles, layer->units);
     layer->tile_rows = (int)fbp_ceil_div(layer->units, layer->n_tiles) * layer->tile_unit;
     int64_t numbers = layer->kind->reads_entries ? FBP_JOINED_SPARSE : FBP_JOINED_WEIGHTS;
-    layer->joined = cut_invariant ? fbp_max(numbers / ((int64_t)layer->tile_rows * layer->out), 4) : 1;
+    int64_t joined = fbp_max(numbers / ((int64_t)layer->tile_rows * layer->out), 4);
+    double at_once = FBP_FLOPS_AT_ONCE / (2.0 * (double)tr->pass * layer->tile_rows * layer->out);
+    layer->joined = !cut_invariant || at_once < 1 ? 1 : at_once < (double)joined ? (int64_t)at_once : joined;
 }
 
 /* Losses are summed row tile by row tile. */
 static void cut_tiles(fbp_trainer *tr) {
     int before = 0, row_tile = tr->be.packed ? FBP_ROW_TILE_PACKED : FBP_ROW_TILE_BLAS;
-    tr->tile = fbp_ceil_div(tr->pass, tiles_for((double)tr->pass / row_tile));
+    double at_once = FBP_FLOPS_AT_ONCE / (2.0 * (double)tr->net.n_weights);
+    tr->joined_rows = at_once < FBP_JOINED_ROWS ? fbp_max((int64_t)at_once, FBP_LEAST_JOINED_ROWS) : FBP_JOINED_ROWS;
+    tr->tile = fbp_min(fbp_ceil_div(tr->pass, tiles_for((double)tr->pass / row_tile)), tr->joined_rows);
+    if (tr->be.direct) tr->tile = FBP_DIRECT_ROWS;
     for (int l = 0; l < tr->net.n_layers; l++) {
         fbp_layer *layer = &tr->net.layers[l];
         cut_weights(tr, layer, l == 0);
@@ -82,12 +87,12 @@ static void lay_out_arena(fbp_trainer *tr) {
     }
     tape->fetched.x = gathers ? fbp_arena_take(arena, "x", -1, n, net->layers[0].in, item) : NULL;
     tr->scratch = fbp_arena_take_bytes(arena, "scratch", -1, tr->n_threads, tr->scratch_bytes);
-    /* In a forward pass the last z is the caller's; each layer has its own, since threads are in different layers. */
+    /* Each layer has its own z in a forward pass too, since threads are in different layers. */
     if (training) {
         tape->fetched.y = fbp_arena_take(arena, "y", -1, n, last->out, item);
         tape->fetched.weight = fbp_arena_take(arena, "weight", -1, n, 1, sizeof(double));
     }
-    for (int l = 0; l < top + training; l++) tape->z[l] = fbp_arena_take(arena, "z", l, n, net->layers[l].out, item);
+    for (int l = 0; l <= top; l++) tape->z[l] = fbp_arena_take(arena, "z", l, n, net->layers[l].out, item);
     if (!training) return;
     for (int l = 0; l < top; l++) {
         const fbp_pass p = {.net = net, .be = &tr->be, .tape = tape, .batch = {.n = n}};
@@ -101,7 +106,8 @@ static void lay_out_arena(fbp_trainer *tr) {
         fbp_operand dz = fbp_in_panels(NULL, dtype, FBP_PANELS, n, last->out, tr->be.kernels->gemm.nr);
         tape->dz_top = fbp_arena_take_bytes(arena, "dz_top", -1, 1, fbp_operand_bytes(&dz, &arena->overflow));
     }
-    tr->loss_part = fbp_arena_take(arena, "loss", -1, FBP_ROW_TILES, 1, sizeof(double));
+    int64_t row_tiles = fbp_max(fbp_ceil_div(n, tr->tile), FBP_ROW_TILES);
+    tr->loss_part = fbp_arena_take(arena, "loss", -1, row_tiles, 1, sizeof(double));
     tr->square_part = fbp_arena_take(arena, "squares", -1, last->tile0 + last->n_tiles, 1, sizeof(double));
 }
 
@@ -112,7 +118,7 @@ static void lay_out_kept(fbp_trainer *tr) {
     int training = !tr->forward_only;
     tr->grad = NULL;
     tr->part_bytes = 0;
-    if (tr->optimizer != FBP_OPT_none && training && tr->pass < tr->batch) {
+    if (tr->optimizer != FBP_OPT_none && training && tr->grad_is_whole) {
         tr->grad = fbp_arena_take(kept, "grad", -1, tr->net.n_params, 1, item);
     } else if (tr->optimizer != FBP_OPT_none && training) {
         int64_t part = 0; /* numbers */
@@ -138,7 +144,8 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     tr->pass = pass;
     tr->n_threads = n_threads;
     /* few rows do not pay for packing the weights */
-    tr->be.packed = packed_is_faster() && !(tr->forward_only && pass < FBP_PACKED_MIN_ROWS);
+    tr->be.direct = tr->forward_only && (pass < FBP_PACKED_MIN_ROWS || tr->be.param_dtype != config->dtype);
+    tr->be.packed = packed_is_faster() && !tr->be.direct;
     for (int l = 0; l < tr->net.n_layers; l++)
         tr->net.layers[l].kind = fbp_layer_kind_of(&tr->be, &tr->net.layers[l], l, config->sparse);
     cut_tiles(tr);
@@ -151,9 +158,36 @@ static int fits(fbp_trainer *tr, const fbp_config *config, int64_t pass, int n_t
     return !config->max_memory || (!tr->arena.overflow && tr->arena.cursor <= config->max_memory);
 }
 
-/* The most rows of a pass whose arena for n_threads keeps within max_memory; 0 if even one row does not. */
-static int64_t rows_within(fbp_trainer *tr, const fbp_config *config, int n_threads) {
-    int64_t most = tr->batch < INT_MAX ? tr->batch : INT_MAX, low = 0;
+/* Beside the arena, laid out for one thread: as many passes as there may be do not matter. */
+static int grad_is_small(const fbp_trainer *tr) {
+    double bytes = (double)tr->net.n_params * (double)fbp_item(tr->be.kernels->dtype);
+    return FBP_SMALL_SHARE * bytes <= (double)tr->arena.cursor;
+}
+
+/* Is the gradient of a mini-batch kept until it is whole? Several passes add it up. One pass uses it piece by piece, as
+ * it is made; but a mini-batch that has begun to do so cannot be given up, and a slow one ought to hear its caller. */
+static int keeps_grad(const fbp_trainer *tr) {
+    double flops = 6.0 * (double)tr->pass * (double)tr->net.n_weights;
+    return tr->pass < tr->batch || (flops > FBP_SLOW_FLOPS && grad_is_small(tr));
+}
+
+/* The rows of a pass if memory does not matter: as many as a mini-batch has, or as a weight tile can take at once if
+ * a whole gradient is small then. */
+static int64_t most_rows(fbp_trainer *tr, const fbp_config *config) {
+    int64_t most = fbp_min(tr->batch, INT_MAX), widest = 1;
+    if (tr->forward_only) return most;
+    lay_out(tr, config, most, 1);
+    for (int l = 0; l < tr->net.n_layers; l++)
+        widest = fbp_max(widest, (int64_t)tr->net.layers[l].tile_rows * tr->net.layers[l].out);
+    double at_once = FBP_FLOPS_AT_ONCE / (2.0 * (double)widest);
+    if (at_once >= (double)most) return most;
+    lay_out(tr, config, fbp_max((int64_t)at_once, 1), 1);
+    return tr->optimizer == FBP_OPT_none || grad_is_small(tr) ? tr->pass : most;
+}
+
+/* The most rows of a pass, up to `most`, whose arena for n_threads keeps within max_memory; 0 if not even one does. */
+static int64_t rows_within(fbp_trainer *tr, const fbp_config *config, int64_t most, int n_threads) {
+    int64_t low = 0;
     if (fits(tr, config, most, n_threads)) return most;
     while (low < most) { /* low fits, most + 1 does not */
         int64_t middle = low + (most - low + 1) / 2;
@@ -169,11 +203,13 @@ static int64_t rows_within(fbp_trainer *tr, const fbp_config *config, int n_thre
  * whatever the number of threads asked for, so that results do not depend on it; threads are as many as then fit and
  * are worth it. */
 static int64_t choose_pass(fbp_trainer *tr, const fbp_config *config, int *n_threads) {
-    int64_t most = rows_within(tr, config, 1), pass = 0;
-    for (int spare = FBP_SPARE_THREADS; most && 2 * pass < most; spare /= 2) pass = rows_within(tr, config, spare);
+    int64_t rows = most_rows(tr, config), most = rows_within(tr, config, rows, 1), pass = 0;
+    for (int spare = FBP_SPARE_THREADS; most && 2 * pass < most; spare /= 2)
+        pass = rows_within(tr, config, rows, spare);
     *n_threads = 1;
     if (pass) {
         fits(tr, config, pass, 1);
+        tr->grad_is_whole = keeps_grad(tr);
         *n_threads = threads_worth(tr, config->n_threads);
         while (*n_threads > 1 && !fits(tr, config, pass, *n_threads)) --*n_threads;
     }
@@ -198,8 +234,8 @@ static fbp_trainer *new_block(const fbp_config *config, fbp_layer **layers, fbp_
 static fbp_status allocate(fbp_trainer *tr, const fbp_config *config) {
     fbp_status status = fbp_arena_alloc(&tr->arena, tr->arena.cursor);
     if (status == FBP_OK) status = fbp_arena_alloc(&tr->kept, tr->kept.cursor);
+    lay_out(tr, config, tr->pass, tr->n_threads); /* after a failure too: the plan says what was asked for */
     if (status != FBP_OK) return status;
-    lay_out(tr, config, tr->pass, tr->n_threads);
     return fbp_pool_new(&tr->pool, tr->n_threads);
 }
 
@@ -208,7 +244,10 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
     fbp_param *params;
     fbp_trainer *tr = *out = new_block(config, &layers, &params);
     if (!tr) return FBP_ENOMEM;
-    tr->be = (fbp_backend){.kernels = fbp_kernels_of(config->dtype), .blas = config->blas};
+    tr->be = (fbp_backend){.kernels = fbp_kernels_of(config->dtype),
+                           .kernels_f64 = fbp_kernels_of(FBP_F64),
+                           .param_dtype = config->params_f32 ? FBP_F32 : config->dtype,
+                           .blas = config->blas};
     tr->optimizer = config->optimizer;
     tr->forward_only = config->forward_only;
     tr->batch = config->batch;
@@ -230,7 +269,10 @@ void fbp_trainer_free(fbp_trainer *tr) {
     free(tr);
 }
 
-void fbp_trainer_forget_team(fbp_trainer *tr) { tr->pool = NULL; }
+void fbp_trainer_forget_team(fbp_trainer *tr) {
+    fbp_pool_forget(tr->pool);
+    tr->pool = NULL;
+}
 
 fbp_status fbp_trainer_start_team(fbp_trainer *tr) { return fbp_pool_new(&tr->pool, tr->n_threads); }
 
@@ -245,5 +287,7 @@ fbp_plan fbp_trainer_plan(const fbp_trainer *tr) {
                       .batch_rows = tr->pass,
                       .n_threads = tr->n_threads,
                       .n_params = tr->net.n_params,
-                      .products = tr->be.packed ? "packed" : "blas"};
+                      .products = tr->be.packed   ? "packed"
+                                  : tr->be.direct ? "direct"
+                                                  : "blas"};
 }

@@ -3,25 +3,24 @@
 ``coefs_`` and ``intercepts_`` are views of one flat vector, which is kept beside them.
 """
 
-import inspect
+import functools
 from numbers import Integral, Real
+from operator import attrgetter
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
-from . import _core, _fit
+from . import _core, _fit, _online, _onnx
 from ._input.arguments import DTYPES
 from ._optim import SOLVERS, is_stochastic
-from ._params import Parameters
-from ._predict import Forward
-
-
-def store_parameters(estimator, arguments):
-    """Assign the constructor's arguments (its ``locals()``) to the attributes of the same name."""
-    for name in inspect.signature(type(estimator).__init__).parameters:
-        if name != "self":
-            setattr(estimator, name, arguments[name])
+from ._params import Parameters, init_coef, parameters_of
+from ._predict import hidden_activations
 
 
 def solver_is_stochastic(estimator):
@@ -32,6 +31,17 @@ def solver_is_stochastic(estimator):
             f"{estimator.solver} is not stochastic."
         )
     return True
+
+
+# Values of parameters that have been found valid: (class, name, type of the value, value).
+_valid = set()
+_MOST_VALID = 4096
+_PLAIN_TYPES = frozenset((int, float, str, bool, type(None)))
+
+
+@functools.lru_cache(maxsize=256)
+def _param_names(cls, init):
+    return tuple(super(BaseMLP, cls)._get_param_names())
 
 
 class BaseMLP(BaseEstimator):
@@ -66,12 +76,76 @@ class BaseMLP(BaseEstimator):
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
     }
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _onnx.offer(cls)
+
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes,
+        activation,
+        solver,
+        alpha,
+        batch_size,
+        learning_rate,
+        learning_rate_init,
+        power_t,
+        max_iter,
+        shuffle,
+        random_state,
+        tol,
+        verbose,
+        warm_start,
+        momentum,
+        nesterovs_momentum,
+        early_stopping,
+        validation_fraction,
+        beta_1,
+        beta_2,
+        epsilon,
+        n_iter_no_change,
+        max_fun,
+        dtype,
+        n_threads,
+        max_memory,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.max_memory = max_memory
+
+    # What `_online` watches: the values of our own parameters, whatever a subclass makes of them.
+    _settings_of = staticmethod(attrgetter(*_parameter_constraints, "loss"))
+
     # Each subclass says what its targets are:
     #   _y_numeric, whether y holds numbers
     #   _check_target(y, one_epoch, classes) -> a row of _losses, y or the codes of its labels
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, coef_init=None, intercept_init=None):
         """Fit the model to data.
 
         Parameters
@@ -82,7 +156,12 @@ class BaseMLP(BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, a multilabel indicator matrix, or real numbers.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the rows: finite, with a sum above zero.
+        coef_init : list of array-like of shape (in, out), default=None
+            Initial weights, one array per layer. None: drawn, or with `warm_start` the present
+            ones. What is given has no influence on what else is drawn.
+        intercept_init : list of array-like of shape (out,), default=None
+            Initial biases, in the same way.
 
         Returns
         -------
@@ -91,40 +170,95 @@ class BaseMLP(BaseEstimator):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             For input that does not fit, leaving the estimator as it was; or when the loss stops
             being finite, leaving the last finite parameters in `coefs_` and `intercepts_`.
         """
-        return _fit.fit(self, X, y, sample_weight)
+        _fit.fit(self, X, y, sample_weight, coef_init=coef_init, intercept_init=intercept_init)
+        return self
+
+    def _learn_online(self, X, y, sample_weight, classes=None):
+        """One epoch, for ``partial_fit``."""
+        if not _online.step(self, X, y, sample_weight, classes):
+            self._fit_one_epoch(X, y, sample_weight, classes)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _fit_one_epoch(self, X, y, sample_weight, classes):
+        _online.note(self, _fit.fit(self, X, y, sample_weight, one_epoch=True, classes=classes))
+
+    @classmethod
+    def _get_param_names(cls):
+        # scikit-learn inspects the signature in each call, for 50 microseconds.
+        return list(_param_names(cls, cls.__init__))
+
+    def _validate_params(self):
+        # Values that have passed pass again; scikit-learn looks at each for some microseconds.
+        cls, unknown = type(self), {}
+        for name, value in self.get_params(deep=False).items():
+            kind = type(value)
+            if kind not in _PLAIN_TYPES or (cls, name, kind, value) not in _valid:
+                unknown[name] = value
+        if not unknown:
+            return
+        validate_parameter_constraints(
+            self._parameter_constraints, unknown, caller_name=cls.__name__
+        )
+        if len(_valid) > _MOST_VALID:
+            _valid.clear()
+        for name, value in unknown.items():
+            if type(value) in _PLAIN_TYPES:
+                _valid.add((cls, name, type(value), value))
+
+    # A subclass may choose other initial weights by overriding this, as with scikit-learn's class.
+    _init_coef = init_coef
 
     def _link(self, params):
         """Make `coefs_` and `intercepts_` views of this flat vector."""
         self.coefs_, self.intercepts_ = list(params.coefs), list(params.intercepts)
         self._params = params
-        if not hasattr(self, "_forward"):
-            self._forward = Forward()
 
     def _parameters(self):
         """The flat vector behind `coefs_`; packed anew if the user put in arrays of their own."""
-        params = getattr(self, "_params", None)
-        if params is not None and params.seen_in(self.coefs_, self.intercepts_):
-            return params
-        return Parameters.packed(self.coefs_, self.intercepts_)
+        return parameters_of(vars(self))
+
+    def hidden_activations(self, X):
+        """Activations of the hidden layers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input.
+
+        Returns
+        -------
+        list of ndarray of shape (n_samples, width)
+            a = f(z) of every hidden layer, the first one first; empty for a net without one. In
+            the dtype of the predictions for X.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            For input that does not fit.
+        """
+        return hidden_activations(self, X)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "coefs_")
 
     def __copy__(self):
         # A shallow copy shares everything, the parameters and their optimizer state alike.
-        twin = type(self).__new__(type(self))
+        twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         return twin
 
     def __getstate__(self):
-        # Views of one vector would be saved twice, and engines cannot be saved.
+        # Views of one vector would be saved twice.
         state = super().__getstate__().copy()
         state.pop("_params", None)
-        state.pop("_forward", None)
+        state.pop("_steady", None)
         return state
 
     def __setstate__(self, state):

@@ -37,6 +37,7 @@ cdef extern from "fastbp.h" nogil:
         const void *indptr
         const void *indices
         int wide_index
+        int64_t n_entries
         fbp_dtype y_dtype
         const void *y
         const double *weight
@@ -48,7 +49,7 @@ cdef extern from "fastbp.h" nogil:
     const fbp_kernels *fbp_kernels_of(fbp_dtype dtype)
     enum:
         FBP_FINITE_SHARE
-    int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, int n_threads)
+    int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, fbp_dtype dtype, int n_threads)
 
     ctypedef struct fbp_param:
         char name[16]
@@ -76,7 +77,7 @@ cdef extern from "fastbp.h" nogil:
         int n_threads
         size_t max_memory
         int sparse
-        int forward_only
+        int forward_only, params_f32
         const fbp_blas *blas
     ctypedef struct fbp_trainer:
         pass
@@ -111,14 +112,25 @@ cdef extern from "fastbp.h" nogil:
         void *state[2]
         double alpha, learning_rate, momentum, beta_1, beta_2, epsilon, loss_scale
         int clip
-        double seconds
+        int (*poll)(void *context) noexcept nogil
+        void *poll_context
         int64_t row, t
         double loss_sum
-        int finite, pause
+        int finite
 
     void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch)
     double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad)
-    void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, void *result)
+    ctypedef struct fbp_output:
+        fbp_dtype dtype
+        void *result
+        int raw
+        void **hidden
+    void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, const fbp_output *output)
+
+
+cdef extern from "tuning.h":
+    enum:
+        FBP_FLOPS_PER_THREAD
 
 
 cdef extern from *:

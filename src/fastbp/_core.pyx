@@ -9,8 +9,9 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, getenv
 from libc.string cimport memset
 
 from fastbp._blas cimport scipy_blas
@@ -26,10 +27,11 @@ ACTIVATIONS = _names(fbp_activation_name, FBP_N_ACT)
 LOSSES = _names(fbp_loss_name, FBP_N_LOSS)
 OPTIMIZERS = _names(fbp_optimizer_name, FBP_N_OPT)
 
+FLOPS_PER_THREAD = FBP_FLOPS_PER_THREAD  # of a pass that pay for a thread
 FINITE_SHARE = FBP_FINITE_SHARE  # numbers of X that pay for a thread that searches them for NaN
 
 cdef enum:
-    PAUSE_MS = 50  # a Ctrl-C is heard within about this time
+    NUMBERS_AT_ONCE = 1 << 26  # that are searched for NaN: some 50 ms
     MAX_DIMENSION = 0x7FFFFFFF
 
 
@@ -43,6 +45,16 @@ def _in_child():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+
+
+def environment(*names):
+    """The values of environment variables, None for those that are not set; many times faster than os.environ."""
+    cdef list values = []
+    cdef const char *value
+    for name in names:
+        value = getenv(name.encode())
+        values.append(None if value == NULL else value.decode(errors="replace"))
+    return tuple(values)
 
 
 def cpu_levels():
@@ -60,7 +72,8 @@ def cpu_level():
 cdef class Data:
     """A view of the caller's X, y and weights; it keeps them alive and copies nothing.
 
-    What the arrays of a CSR matrix say is trusted: `fastbp._input` has checked it.
+    What the arrays of a CSR matrix and class indices say is checked where it is used: what points outside is left out
+    or makes the loss NaN. Errors about it are raised by `fastbp._input`.
 
     Parameters
     ----------
@@ -121,6 +134,9 @@ cdef class Data:
         for a in (values, indptr, indices):
             if not a.flags.c_contiguous:
                 raise ValueError("the arrays of a CSR X must be contiguous")
+        if indptr.shape[0] <= self.n_rows:
+            raise ValueError(f"X.indptr must have {self.n_rows + 1} numbers, one more than X has rows, "
+                             f"got {indptr.shape[0]}")
         self.keep += [values, indptr, indices]
         self.c.csr = 1
         self.c.x_dtype = self._float(values, "X.data")
@@ -128,6 +144,7 @@ cdef class Data:
         self.c.indptr = cnp.PyArray_DATA(indptr)
         self.c.indices = cnp.PyArray_DATA(indices)
         self.c.wide_index = indptr.dtype == np.int64
+        self.c.n_entries = min(values.shape[0], indices.shape[0])
 
     cdef _set_y(self, y):
         cdef cnp.ndarray a = self._aligned(y, "y")
@@ -145,15 +162,25 @@ cdef class Data:
         self.c.y = cnp.PyArray_DATA(a)
 
 
-def all_finite(X, int n_threads=1):
-    """Whether no number of X, a dense matrix as `Data` takes it or a `Data` of one, is NaN or infinite."""
+def all_finite(X, int n_threads=1, dtype="float64"):
+    """Whether no number of X, a dense matrix as `Data` takes it or a `Data` of one, is NaN or infinite: as it is or,
+    with dtype "float32", when it becomes one of those."""
     cdef Data data = X if isinstance(X, Data) else Data(X)
     cdef const fbp_kernels *kernels = fbp_kernels_of(data.c.x_dtype)  # reads the environment: needs the GIL
-    cdef bint finite
+    cdef fbp_dtype narrow = FBP_F32 if dtype == "float32" else data.c.x_dtype
+    cdef fbp_data part = data.c
+    cdef int64_t row = 0, rows = max(1, NUMBERS_AT_ONCE // max(data.n_features, 1))
+    cdef bint finite = True
     if data.c.csr or data.c.x_dtype not in (FBP_F32, FBP_F64):
         raise TypeError("all_finite takes a dense X of floats")
-    with nogil:
-        finite = fbp_all_finite(kernels, &data.c, n_threads)
+    while finite and row < data.n_rows:  # signals are heard between the parts
+        part.rows = min(rows, data.n_rows - row)
+        part.x = <const char *>data.c.x + row * data.c.row_stride
+        with nogil:
+            finite = fbp_all_finite(kernels, &part, narrow, n_threads)
+        row += part.rows
+        if row < data.n_rows:
+            PyErr_CheckSignals()
     return finite
 
 
@@ -161,6 +188,10 @@ cdef int _index(tuple names, name, what) except -1:
     if name not in names:
         raise ValueError(f"{what} must be one of {', '.join(names)}; got {name!r}")
     return names.index(name)
+
+
+cdef fbp_dtype _float_of(dtype, name) except *:
+    return FBP_F64 if _index(("float32", "float64"), str(dtype), name) else FBP_F32
 
 
 Parameter = collections.namedtuple("Parameter", "name offset shape rate decay", module=__name__)
@@ -214,8 +245,28 @@ def parameters(layer_sizes):
         free(widths)
 
 
+cdef int _poll(void *trainer) noexcept with gil:
+    """Runs the signal handlers that wait; 1 if the call of the Trainer must end, for the reason in its `reason`."""
+    cdef int forks = _forks
+    try:
+        PyErr_CheckSignals()
+        if forks != _forks:
+            raise RuntimeError("a signal handler forked while a Trainer was running: "
+                               "its call cannot go on in the child, which has none of its threads")
+    except BaseException as error:
+        (<Trainer>trainer).reason = error
+        if forks != _forks:
+            fbp_trainer_forget_team((<Trainer>trainer).c)
+        return 1
+    return 0
+
+
 cdef class Trainer:
-    """One arena and one team of threads; allocated here, never later. Not re-entrant.
+    """One arena and one team of threads; allocated here, never later.
+
+    A call hears signals within about 0.1 s. If a handler raises, the call ends with that exception: its results mean
+    nothing, except that `train_epoch` keeps the updates before it. A Trainer runs one call at a time: another one
+    meanwhile, from a handler or another thread, is a RuntimeError.
 
     Parameters
     ----------
@@ -228,6 +279,7 @@ cdef class Trainer:
     sparse : bool, X will be CSR and the first layer works from its non-zeros; otherwise CSR rows are
         gathered into dense ones
     forward_only : bool, for prediction: no z is kept
+    param_dtype : str or None, "float32" for a forward pass in float64 from parameters in float32; None: `dtype`
     measure : bool, only plan: nothing is allocated and nothing can be run
 
     Raises
@@ -243,12 +295,16 @@ cdef class Trainer:
     cdef fbp_plan p
     cdef int *sizes
     cdef int forks  # as many as when the team was made
-    cdef readonly object dtype
+    cdef unsigned long owner  # the thread that is in a call; 0: none
+    cdef int owner_forks  # as many as when it began
+    cdef object reason  # the exception that ends the call early
+    cdef readonly object dtype, param_dtype
+    cdef public object memory_plan  # a note of its users: the `MemoryPlan` of `plan()`
     cdef readonly tuple layer_sizes
     cdef readonly int64_t updates  # made by the last train_epoch, also by one that was interrupted
 
     def __cinit__(self, layer_sizes, activations, loss, dtype, batch_size, optimizer="none", n_threads=1,
-                  max_memory=0, sparse=False, forward_only=False, measure=False):
+                  max_memory=0, sparse=False, forward_only=False, measure=False, param_dtype=None):
         cdef int n = len(layer_sizes)
         cdef fbp_status status
         self.layer_sizes = tuple(layer_sizes)
@@ -263,11 +319,15 @@ cdef class Trainer:
         self.config = fbp_config(
             n_layers=n - 1, widths=self.sizes, acts=self.sizes + n,
             loss=<fbp_loss>_index(LOSSES, loss, "loss"),
-            dtype=FBP_F64 if _index(("float32", "float64"), str(dtype), "dtype") else FBP_F32,
+            dtype=_float_of(dtype, "dtype"),
             optimizer=<fbp_optimizer>_index(OPTIMIZERS, optimizer, "optimizer"),
             batch=batch_size, n_threads=n_threads, max_memory=max_memory, sparse=sparse,
-            forward_only=forward_only, blas=scipy_blas())
-        self.dtype = np.dtype(str(dtype))
+            forward_only=forward_only, params_f32=_float_of(param_dtype or dtype, "param_dtype") == FBP_F32,
+            blas=scipy_blas())
+        self.dtype, self.param_dtype = np.dtype(str(dtype)), np.dtype(str(param_dtype or dtype))
+        if self.dtype != self.param_dtype and (self.config.dtype == FBP_F32 or not forward_only):
+            raise ValueError(f"param_dtype={param_dtype!r} needs forward_only=True and dtype='float64', got "
+                             f"forward_only={forward_only} and dtype={dtype!r}")
         self.forks = _forks
         status = fbp_trainer_new(&self.c, &self.config, measure)
         if self.c != NULL:
@@ -299,6 +359,16 @@ cdef class Trainer:
         return self.p.n_params
 
     @property
+    def n_bytes(self):
+        """Bytes that the trainer holds: its arena, and what it keeps from one mini-batch to the next."""
+        return self.p.arena_bytes + self.p.kept_bytes
+
+    @property
+    def uses_blas(self):
+        """Whether products are done by BLAS."""
+        return self.p.products[0] == b"b"
+
+    @property
     def batch_rows(self):
         """Rows of one pass over the arena; less than `batch_size` where `max_memory` asks for it."""
         return self.p.batch_rows
@@ -310,7 +380,7 @@ cdef class Trainer:
 
     def plan(self):
         """Every piece of memory: a dict of rows (name, shape, offset, bytes) and totals."""
-        cdef int64_t vector = self.p.n_params * self.dtype.itemsize
+        cdef int64_t vector = self.p.n_params * self.param_dtype.itemsize
         rows = []
         for i in range(self.p.n_arena_rows):
             rows.append(self._row(&self.p.arena_rows[i], self.p.arena_rows[i].offset))
@@ -341,14 +411,30 @@ cdef class Trainer:
                  self.p.arena_rows[i].bytes) for i in range(self.p.n_arena_rows)]
 
     cdef void *_vector(self, a, name, bint written=True) except NULL:
-        if (not isinstance(a, np.ndarray) or a.dtype != self.dtype or a.ndim != 1
+        if (not isinstance(a, np.ndarray) or a.dtype != self.param_dtype or a.ndim != 1
                 or (<cnp.ndarray>a).shape[0] != self.p.n_params or not a.flags.c_contiguous
                 or not a.flags.aligned):
-            raise ValueError(f"{name} must be a contiguous {self.dtype} array of shape ({self.n_params},), "
+            raise ValueError(f"{name} must be a contiguous {self.param_dtype} array of shape ({self.n_params},), "
                              f"got {getattr(a, 'dtype', type(a))} of shape {getattr(a, 'shape', None)}")
         if written and not a.flags.writeable:
             raise ValueError(f"{name} must be writeable")
         return cnp.PyArray_DATA(<cnp.ndarray>a)
+
+    cdef _enter(self):
+        """Begin a call. The owner may be a thread of the parent that a fork has left behind."""
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if self.owner and (self.owner == me or self.owner_forks == _forks):
+            raise RuntimeError("this Trainer is running already: a signal handler or another thread needs its own")
+        self._have_team()
+        self.owner = me
+        self.owner_forks = _forks
+
+    cdef _leave(self):
+        """End a call: raises the exception that has ended it early."""
+        self.owner = 0
+        if self.reason is not None:
+            reason, self.reason = self.reason, None
+            raise reason
 
     cdef _have_team(self):
         """The threads of a team made before a fork stayed in the parent: a child makes its own."""
@@ -370,7 +456,6 @@ cdef class Trainer:
             raise ValueError("this Trainer only measures")
         if self.config.sparse and not data.c.csr:
             raise ValueError("this Trainer was made for CSR input")
-        self._have_team()
         e.data = &data.c
         e.params = self._vector(params, "params", training)
         e.n = data.n_rows
@@ -382,6 +467,7 @@ cdef class Trainer:
             e.n = rows.shape[0]
         e.loss_scale = 1
         e.finite = 1
+        e.poll, e.poll_context = _poll, <void *>self
 
     cdef _check_targets(self, Data data):
         n_outputs = self.layer_sizes[-1]
@@ -407,6 +493,7 @@ cdef class Trainer:
             False: the loss of the next update was not finite, and that update was not made.
         """
         cdef fbp_epoch e
+        self.updates = 0
         self._prepare(&e, params, data, order, True)
         self._check_targets(data)
         if len(state) != fbp_optimizer_states[<int>self.config.optimizer] or not len(state) or self.config.forward_only:
@@ -419,15 +506,11 @@ cdef class Trainer:
         e.alpha, e.learning_rate, e.momentum = alpha, learning_rate, momentum
         e.beta_1, e.beta_2, e.epsilon, e.t = beta_1, beta_2, epsilon, t
         e.loss_scale, e.clip = loss_scale, clip_loss
-        e.seconds = PAUSE_MS * 1e-3
-        self.updates = 0
+        self._enter()
         with nogil:
-            while e.row < e.n and e.finite:
-                fbp_trainer_epoch(self.c, &e)
-                self.updates = e.t - t
-                if e.row < e.n and e.finite:
-                    with gil:
-                        PyErr_CheckSignals()
+            fbp_trainer_epoch(self.c, &e)
+        self.updates = e.t - t
+        self._leave()
         return e.loss_sum / max(e.n, 1), self.updates, bool(e.finite)
 
     def value_and_grad(self, params, Data data, grad, order=None, *, double alpha=0.0, double loss_scale=1.0,
@@ -443,8 +526,10 @@ cdef class Trainer:
         if grad is not None:
             g = self._vector(grad, "grad")
         e.alpha, e.loss_scale, e.clip = alpha, loss_scale, clip_loss
+        self._enter()
         with nogil:
             value = fbp_trainer_value_grad(self.c, &e, g)
+        self._leave()
         return value
 
     def loss(self, params, Data data, order=None, *, double alpha=0.0, double loss_scale=1.0,
@@ -453,18 +538,51 @@ cdef class Trainer:
         return self.value_and_grad(params, data, None, order, alpha=alpha, loss_scale=loss_scale,
                                    clip_loss=clip_loss)
 
-    def forward(self, params, Data data, out, order=None):
-        """Fills `out`, C-contiguous of shape (rows, n_outputs), with the net's output for the rows."""
+    def forward(self, params, Data data, out, order=None, *, bint raw=False, hidden=()):
+        """The net's output for the rows.
+
+        Parameters
+        ----------
+        out : writeable C-contiguous ndarray of shape (rows, n_outputs), of the net's dtype or float64; or None
+        raw : bool, fill `out` with z of the last layer, before the output activation
+        hidden : sequence of such arrays (rows, width) of one dtype with `out`, one per hidden layer: filled with the
+            activations; or empty
+        """
         cdef fbp_epoch e
-        cdef void *result
+        cdef fbp_output o
+        cdef void **layers = NULL
         self._prepare(&e, params, data, order, False)
-        if (out.dtype != self.dtype or out.shape != (e.n, self.layer_sizes[-1]) or not out.flags.c_contiguous
-                or not out.flags.writeable):
-            raise ValueError(f"out must be a writeable C-contiguous {self.dtype} array of shape "
-                             f"{(e.n, self.layer_sizes[-1])}, got {out.dtype} of shape {out.shape}")
-        result = cnp.PyArray_DATA(<cnp.ndarray>out)
-        with nogil:
-            fbp_trainer_forward(self.c, &e, result)
+        memset(&o, 0, sizeof(fbp_output))
+        dtype = self.dtype if out is None and not hidden else (hidden[0] if out is None else out).dtype
+        o.dtype = FBP_F64 if dtype == np.float64 else FBP_F32
+        o.raw = raw
+        if out is not None:
+            o.result = self._matrix(out, "out", e.n, self.layer_sizes[-1], dtype)
+        if hidden:
+            if len(hidden) != self.config.n_layers - 1:
+                raise ValueError(f"hidden has {len(hidden)} arrays, the net {self.config.n_layers - 1} hidden layers")
+            layers = <void **>calloc(len(hidden), sizeof(void *))
+            if layers == NULL:
+                raise MemoryError("no memory for the list of hidden layers")
+        try:
+            for i, a in enumerate(hidden):
+                layers[i] = self._matrix(a, "hidden", e.n, self.layer_sizes[i + 1], dtype)
+            o.hidden = layers
+            self._enter()
+            with nogil:
+                fbp_trainer_forward(self.c, &e, &o)
+            self._leave()
+        finally:
+            free(layers)
+
+    cdef void *_matrix(self, a, name, int64_t rows, int64_t width, dtype) except NULL:
+        if (not isinstance(a, np.ndarray) or a.dtype != dtype or (dtype != self.dtype and dtype != np.float64)
+                or a.ndim != 2 or (<cnp.ndarray>a).shape[0] != rows or (<cnp.ndarray>a).shape[1] != width
+                or not a.flags.c_contiguous or not a.flags.writeable):
+            raise ValueError(f"{name} must be a writeable C-contiguous {self.dtype} or float64 array of shape "
+                             f"{(rows, width)}, got {getattr(a, 'dtype', type(a))} of shape "
+                             f"{getattr(a, 'shape', None)}")
+        return cnp.PyArray_DATA(<cnp.ndarray>a)
 
 
 def plan(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory=0, sparse=False,

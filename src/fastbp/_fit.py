@@ -6,19 +6,30 @@ scikit-learn's checks, which write into the estimator that they check, are given
 """
 
 import copy
+from contextlib import contextmanager
+from itertools import pairwise
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from . import _core, _lbfgs, _loops
-from ._input.arguments import check_hidden_layer_sizes, clip_batch_size, parse_max_memory
-from ._input.arrays import finite_data, validated, validated_sample_weight
-from ._losses import BY_OUTPUT, Loss
+from ._input.arguments import (
+    check_hidden_layer_sizes,
+    clip_batch_size,
+    generator_of,
+    parse_max_memory,
+)
+from ._input.arrays import check_initial, finite_data, validated_sample_weight
+from ._input.targets import far_from_zero, rows_and_targets_of
+from ._losses import Loss, with_output
 from ._optim import SOLVERS
-from ._params import Parameters, draw
+from ._params import Parameters, draw, init_coef
 from ._predict import few_non_zeros
-from ._threads import resolve_n_threads, single_threaded_blas
+from ._split import split_rows
+from ._threads import blas_guard, resolve_n_threads
+from ._trainers import give_back, take
+from ._warnings import warn
 from .memory import MemoryPlan
 
 # L-BFGS wants the gradient over all rows; this many at a time keep the arena small.
@@ -33,15 +44,14 @@ class Given(NamedTuple):
 
     one_epoch: bool  # by partial_fit
     first: bool  # the parameters are to be drawn, not gone on from
-    hidden_layer_sizes: tuple
+    layer_sizes: tuple
     max_memory: int
-    n_threads: int
     X: Any
     target: np.ndarray  # y as the core takes it
     sample_weight: np.ndarray | None
     data: _core.Data  # of these three
-    n_outputs: int
     loss: Loss
+    initial: dict  # parameters to start from, by the name of the argument; None if not given
 
 
 class Job(NamedTuple):
@@ -52,126 +62,231 @@ class Job(NamedTuple):
     params: Parameters  # those that are trained: `kept`, or a copy in float64
     optimizer: Any  # state between epochs; None for L-BFGS
     trainer: _core.Trainer
-    rows: np.ndarray | None  # int64 numbers of the rows to train on; None for all
-    validation_rows: np.ndarray | None  # None without early stopping
+    trainer_arguments: tuple
+    order: _loops.RowOrder | None  # of the rows to train on; None for L-BFGS
+    validation: _loops.Validation | None  # None without early stopping
     batch_size: int
-    random_state: np.random.RandomState
-    loss: Loss
     loss_scale: float
 
-    @property
-    def n_rows(self):
-        """How many rows are trained on."""
-        return self.given.data.n_rows if self.rows is None else len(self.rows)
 
-
-def fit(estimator, X, y, sample_weight, one_epoch=False, classes=None):
-    """Fit an estimator: whole fits, and the one epoch of ``partial_fit``."""
+def fit(estimator, X, y, sample_weight, one_epoch=False, classes=None, **initial):
+    """Fit an estimator: whole fits, and the one epoch of ``partial_fit``; returns the `Job`."""
+    before = vars(estimator).copy()
     draft = copy.copy(estimator)
-    given = check(draft, X, y, sample_weight, one_epoch, classes)
+    vars(draft).pop("_steady", None)  # holds the parameters of before
+    given = check(draft, X, y, sample_weight, one_epoch, classes, initial)
     job = prepare(draft, given)
-    commit(estimator, draft, job)
-    del draft  # and with it the parameters of before
-    train(estimator, job)
-    return estimator
+    try:
+        commit(estimator, before, draft, job)
+        del before, draft  # and with them the parameters of before
+        train(estimator, job)
+    finally:
+        # A whole fit is seldom followed by another of its shape at once, and leaves no thread.
+        if one_epoch or estimator.warm_start or job.trainer.n_threads == 1:
+            give_back(job.trainer, job.trainer_arguments)
+    return job
 
 
-def check(draft, X, y, sample_weight, one_epoch, classes):
+def check(draft, X, y, sample_weight, one_epoch, classes, initial):
     """Check the data and the parameters; the draft learns features and classes."""
+    first = not hasattr(draft, "coefs_") or not (draft.warm_start or one_epoch)
     hidden_layer_sizes = check_hidden_layer_sizes(draft.hidden_layer_sizes)
     max_memory = parse_max_memory(draft.max_memory)
-    n_threads = resolve_n_threads(draft.n_threads)
+    resolve_n_threads(draft.n_threads, flops=0)  # for its errors
     if one_epoch and draft.early_stopping:
         raise ValueError("partial_fit does not support early_stopping=True")
-    first = not hasattr(draft, "coefs_") or not (draft.warm_start or one_epoch)
 
-    X, y = validated(draft, X, y, multi_output=True, y_numeric=draft._y_numeric, reset=first)
+    X, y = rows_and_targets_of(draft, X, y, first)
+    if first:
+        draft._x_dtype = X.dtype  # decides that of predictions
     loss, y = draft._check_target(y, one_epoch, classes)
     target = loss.target(y)
+    n_outputs = target.shape[1] if target.ndim == 2 else len(draft.classes_)
+    out_activation = getattr(draft, "out_activation_", loss.out_activation)
+    if not first and out_activation != loss.out_activation:
+        loss = with_output(loss, out_activation, n_outputs)
+        target = loss.target(y)
+    if first:
+        draft._keeps_digits = draft._y_numeric and far_from_zero(target)
     if sample_weight is not None:
         sample_weight = validated_sample_weight(sample_weight, X)
+    layer_sizes = (X.shape[1], *hidden_layer_sizes, n_outputs)
+    shapes = {"coef_init": [*pairwise(layer_sizes)]}
+    shapes["intercept_init"] = [(out,) for _, out in shapes["coef_init"]]
     return Given(
         one_epoch=one_epoch,
         first=first,
-        hidden_layer_sizes=hidden_layer_sizes,
+        layer_sizes=layer_sizes,
         max_memory=max_memory,
-        n_threads=n_threads,
         X=X,
         target=target,
         sample_weight=sample_weight,
-        data=finite_data(draft, X, target, sample_weight),
-        n_outputs=target.shape[1] if target.ndim == 2 else len(draft.classes_),
+        data=finite_data(draft, X, target, sample_weight, _arithmetic(draft, first, X)),
         loss=loss,
+        initial={name: check_initial(name, a, shapes[name]) for name, a in initial.items()},
     )
+
+
+def _arithmetic(draft, first, X):
+    """The dtype that a net of this dtype computes in, in which X must be finite."""
+    if SOLVERS[draft.solver].optimizer is None:
+        return "float64"
+    if draft.dtype != "auto":
+        return _dtype(draft)
+    return X.dtype if first else draft._parameters().flat.dtype
 
 
 def prepare(draft, given):
     """Draw, split and allocate what training needs, in scikit-learn's order of random draws."""
-    random_state = check_random_state(draft.random_state)
-    kept = _drawn(draft, given, random_state) if given.first else _continued(draft, given)
-    loss = given.loss if given.first else _continued_loss(draft, given.loss)
-    n_rows = given.data.n_rows
-    stochastic = SOLVERS[draft.solver].optimizer is not None
-    rows = validation_rows = None
-    if draft.early_stopping and stochastic:
-        labels = given.loss.stratify and given.loss.stratify(given.target)
-        fraction = draft.validation_fraction
-        rows, validation_rows = _loops.split_rows(n_rows, fraction, labels, random_state)
-    in_double = not given.one_epoch and n_rows <= _ROWS_IN_DOUBLE
-    params = kept.as_dtype(np.float64) if in_double else kept
-    optimizer, batch_size = None, min(_LBFGS_ROWS, n_rows)
-    if stochastic:
-        optimizer = _optimizer(draft, given, params)
-        batch_size = clip_batch_size(draft.batch_size, n_rows if rows is None else len(rows))
-    trainer = _core.Trainer(
+    with _sizes_named(draft, given):
+        random_state = draft._random_state = generator_of(draft.random_state)
+        kept = _initial(draft, given)
+        stochastic = SOLVERS[draft.solver].optimizer is not None
+        rows = held_out = None
+        if draft.early_stopping and stochastic:
+            rows, held_out = _split(draft, given)
+        n_rows = given.data.n_rows if rows is None else len(rows)
+        params = kept.as_dtype(np.float64) if _in_double(draft, given) else kept
+        optimizer = _optimizer(draft, given, params) if stochastic else None
+        batch_size = min(_LBFGS_ROWS, n_rows)
+        if stochastic:
+            batch_size = clip_batch_size(draft.batch_size, n_rows)
+        arguments = trainer_arguments(draft, given, params, optimizer, batch_size)
+        trainer = take(arguments)
+        order = validation = None
+        if stochastic:
+            order = row_order(draft, given, n_rows, rows, batch_size, random_state)
+        if held_out is not None:
+            validation = _loops.Validation(given, held_out, trainer, params.flat)
+        return Job(
+            given=given,
+            kept=kept,
+            params=params,
+            optimizer=optimizer,
+            trainer=trainer,
+            trainer_arguments=arguments,
+            order=order,
+            validation=validation,
+            batch_size=batch_size,
+            loss_scale=given.loss.loss_scale(given.layer_sizes[-1]),
+        )
+
+
+def row_order(draft, given, n_rows, rows, batch_size, random_state=None):
+    """The order of the rows to train on.
+
+    The one mini-batch of a ``partial_fit`` has all of them, so theirs makes no difference but of
+    rounding. It is not drawn unless somebody else draws from the generator, too.
+    """
+    alone = given.one_epoch and n_rows <= batch_size and isinstance(draft.random_state, Integral)
+    shuffle = draft.shuffle and not alone
+    if shuffle and random_state is None:
+        random_state = generator_of(draft.random_state)
+    return _loops.RowOrder(n_rows, rows, shuffle, random_state)
+
+
+def trainer_arguments(draft, given, params, optimizer, batch_size):
+    """The arguments of the trainer, in the order that ``_core.Trainer`` takes them."""
+    return (
         params.layer_sizes,
-        (draft.activation,) * len(given.hidden_layer_sizes),
-        loss.core,
-        params.flat.dtype.name,
+        (draft.activation,) * (len(params.layer_sizes) - 2),
+        given.loss.core,
+        "float32" if params.flat.dtype == np.float32 else "float64",
         batch_size,
-        optimizer="none" if optimizer is None else optimizer.core_name,
-        n_threads=given.n_threads,
-        max_memory=given.max_memory,
-        sparse=few_non_zeros(given.X),
-    )
-    return Job(
-        given=given,
-        kept=kept,
-        params=params,
-        optimizer=optimizer,
-        trainer=trainer,
-        rows=rows,
-        validation_rows=validation_rows,
-        batch_size=batch_size,
-        random_state=random_state,
-        loss=loss,
-        loss_scale=loss.loss_scale(given.n_outputs),
+        "none" if optimizer is None else optimizer.core_name(draft),
+        resolve_n_threads(draft.n_threads, flops=6.0 * batch_size * params.flat.size),
+        given.max_memory,
+        few_non_zeros(given.X),
     )
 
 
-def _drawn(draft, given, random_state):
-    sizes = (given.X.shape[1], *given.hidden_layer_sizes, given.n_outputs)
-    dtype = given.X.dtype.name if draft.dtype == "auto" else draft.dtype
+@contextmanager
+def _sizes_named(draft, given):
+    """Say of which net it is that there is no memory for it."""
     try:
-        params = Parameters(sizes, dtype)
-        activations = (draft.activation,) * len(params.coefs)
-        draw(params.coefs, params.intercepts, activations, random_state)
-        return params
+        yield
     except (OverflowError, MemoryError) as error:
         kind = OverflowError if isinstance(error, OverflowError) else MemoryError
+        n_features, *_, n_outputs = given.layer_sizes
         raise kind(
-            f"hidden_layer_sizes={draft.hidden_layer_sizes!r} makes a network of layer sizes "
-            f"{sizes} that is too large: {error}"
+            f"A network of {n_features} features, hidden_layer_sizes={draft.hidden_layer_sizes!r} "
+            f"and {n_outputs} outputs is too large: {error}"
         ) from error
+
+
+def _in_double(draft, given):
+    """Tell whether to compute in float64, whatever the dtype of the net.
+
+    L-BFGS does always: its line search stalls on the rounding errors of float32.
+    """
+    few = not given.one_epoch and given.data.n_rows <= _ROWS_IN_DOUBLE
+    return few or SOLVERS[draft.solver].optimizer is None
+
+
+def _split(draft, given):
+    loss, target = given.loss, given.target
+    return split_rows(
+        given.data.n_rows,
+        draft.validation_fraction,
+        draft._random_state,
+        stratify=loss.stratify and loss.stratify(target),
+        classes=loss.classes and loss.classes(target),
+        weight=given.sample_weight,
+    )
+
+
+# ---- the parameters to start from ----
+
+
+def _initial(draft, given):
+    """Those drawn or gone on from, with those that the caller gave."""
+    params = _drawn(draft, given) if given.first else _continued(draft, given)
+    arrays = {name: a for name, a in given.initial.items() if a is not None}
+    if arrays and not given.first:
+        params = params.copied(params.flat.dtype)  # the estimator has these
+    for name, a in arrays.items():
+        params.replace(name, a)
+    return params
+
+
+def _drawn(draft, given):
+    dtype = given.X.dtype.name if draft.dtype == "auto" else _dtype(draft)
+    params = Parameters(given.layer_sizes, dtype)
+    if getattr(draft._init_coef, "__func__", None) is not init_coef:
+        _draw_by_subclass(draft, params)
+    else:
+        activations = (draft.activation,) * len(params.coefs)
+        draw(params.coefs, params.intercepts, activations, draft._random_state)
+    return params
+
+
+def _draw_by_subclass(draft, params):
+    """Copy what an `_init_coef` of the user's own gives for each layer."""
+    for layer, (W, b) in enumerate(zip(params.coefs, params.intercepts, strict=True)):
+        drawn = draft._init_coef(*W.shape, W.dtype)
+        for name, view, array in zip(("coef", "intercept"), (W, b), drawn, strict=True):
+            if np.shape(array) != view.shape:
+                raise ValueError(
+                    f"_init_coef gave a {name}_init of shape {np.shape(array)} for layer {layer}: "
+                    f"it must have {view.shape}."
+                )
+            view[...] = array
+
+
+def _dtype(draft):
+    """The dtype asked for, or float64 where float32 cannot hold the digits of the targets."""
+    wider = draft.dtype == "float32" and getattr(draft, "_keeps_digits", False)
+    return "float64" if wider else draft.dtype
 
 
 def _continued(draft, given):
     """The parameters to go on from; they must match the data and the constructor."""
     params = draft._parameters()
     if draft.dtype != "auto":
-        params = params.as_dtype(draft.dtype)
-    have, name, n_features = params.layer_sizes, type(draft).__name__, given.X.shape[1]
-    if have[1:-1] != given.hidden_layer_sizes:
+        params = params.as_dtype(_dtype(draft))
+    have, name = params.layer_sizes, type(draft).__name__
+    n_features, *hidden, n_outputs = given.layer_sizes
+    if have[1:-1] != tuple(hidden):
         raise ValueError(
             f"hidden_layer_sizes={draft.hidden_layer_sizes!r} does not match the widths "
             f"{have[1:-1]} of the fitted layers; a fit with warm_start=False can change them."
@@ -180,52 +295,81 @@ def _continued(draft, given):
         raise ValueError(
             f"X has {n_features} features, but {name} is expecting {have[0]} features as input."
         )
-    if have[-1] != given.n_outputs:
-        raise ValueError(f"y has {given.n_outputs} outputs, but {name} was fitted with {have[-1]}.")
+    if have[-1] != n_outputs:
+        raise ValueError(f"y has {n_outputs} outputs, but {name} was fitted with {have[-1]}.")
     return params
-
-
-def _continued_loss(draft, loss):
-    """The loss asked for, unless the net has another output activation: that stays."""
-    out_activation = getattr(draft, "out_activation_", loss.out_activation)
-    return loss if out_activation == loss.out_activation else BY_OUTPUT[out_activation]
 
 
 def _optimizer(draft, given, params):
     """The optimizer state to train with: fresh in ``fit``, the kept one in ``partial_fit``."""
-    kept = getattr(draft, "_optimizer", None)
-    if not given.one_epoch or kept is None or kept.state[0].shape != params.flat.shape:
-        return SOLVERS[draft.solver].optimizer(draft, params.flat)
-    return kept
+    kept, kind = getattr(draft, "_optimizer", None), SOLVERS[draft.solver].optimizer
+    same = type(kept) is kind and kept.state[0].shape == params.flat.shape
+    if not given.one_epoch or not same:
+        return kind(draft, params.flat)
+    return kept.usable_as(params.flat.dtype)
 
 
-def commit(estimator, draft, job):
-    """Give the estimator what its draft has learnt, and what training goes on from."""
-    for name in vars(estimator).keys() - vars(draft).keys():
-        delattr(estimator, name)
-    vars(estimator).update(vars(draft))
-    estimator.memory_plan_ = MemoryPlan.from_core(job.trainer.plan())
-    estimator.n_layers_, estimator.n_outputs_ = len(job.kept.layer_sizes), job.given.n_outputs
-    estimator.out_activation_ = job.loss.out_activation
+# ---- the estimator changes ----
+
+
+def commit(estimator, before, draft, job):
+    """Give the estimator what its draft has learnt, and what training goes on from.
+
+    At once: other Python threads that predict meanwhile see the net of before, or this one. What
+    the draft has not changed is left alone: they may have set it.
+    """
+    sizes = job.kept.layer_sizes
+    draft.memory_plan_ = plan_of(job.trainer)
+    if job.params is not job.kept:
+        draft.memory_plan_ = draft.memory_plan_.with_rounded(job.kept.flat)
+    draft.n_layers_, draft.n_outputs_ = len(sizes), sizes[-1]
+    draft.out_activation_ = job.given.loss.out_activation
     if job.given.first:
-        _loops.clear_history(estimator)
-        estimator.t_ = estimator.n_iter_ = 0
-    elif not hasattr(estimator, "t_"):
-        estimator.t_ = 0
-    estimator._link(job.kept)
+        _loops.clear_history(draft)
+        draft.t_ = draft.n_iter_ = 0
+    elif not hasattr(draft, "t_"):
+        draft.t_ = 0
+    draft._optimizer = job.optimizer
+    draft._link(job.kept)
+    after = vars(draft)
+    vars(estimator).update({k: v for k, v in after.items() if v is not before.get(k, before)})
+    for name in before.keys() - after.keys():
+        vars(estimator).pop(name, None)
+
+
+def plan_of(trainer):
+    """The `MemoryPlan` of a trainer, made once."""
+    if trainer.memory_plan is None:
+        trainer.memory_plan = MemoryPlan.from_core(trainer.plan())
+    return trainer.memory_plan
 
 
 def train(estimator, job):
     """Train by the solver's loop; the estimator shows the outcome, also of an interrupted fit."""
     loop = _lbfgs if job.optimizer is None else _loops
-    flat = job.kept.flat
     try:
-        with single_threaded_blas():
-            loop.train(estimator, job)
+        # SciPy's L-BFGS uses BLAS for its own vectors.
+        with blas_guard(job.trainer.uses_blas or job.optimizer is None):
+            ending = loop.train(estimator, job)
     finally:
-        if job.params is not job.kept:
-            with np.errstate(over="ignore"):
-                flat[...] = job.params.flat
-    # The sum is finite unless an entry is not (or the sum overflows, hence the second look).
-    if not np.isfinite(flat.sum()) and not np.isfinite(flat).all():
+        fits = job.params is job.kept or _round(job.params.flat, job.kept.flat)
+    if ending.error:
+        raise ValueError(ending.error)
+    if not fits:
+        raise ValueError(
+            f"{_loops.NON_FINITE} They are beyond the range of {job.kept.flat.dtype}, which "
+            "dtype='float64' would widen; coefs_ and intercepts_ are those of before."
+        )
+    if not _core.all_finite(job.kept.flat[:, np.newaxis]):
         raise ValueError(_loops.NON_FINITE)
+    # At last, for a warning can be made an error, which must lose nothing.
+    if ending.warning:
+        warn(ending.warning, ending.category)
+
+
+def _round(source, target):
+    """Copy float64 parameters into the vector of the net; False, and no copy, if they overflow."""
+    if max(source.max(), -source.min()) > np.finfo(target.dtype).max:
+        return False
+    np.copyto(target, source, casting="same_kind")
+    return True

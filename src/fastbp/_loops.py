@@ -3,7 +3,7 @@
 Python runs between epochs only: it shuffles row numbers, keeps the history, decides when to stop.
 """
 
-import warnings
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,27 +15,12 @@ NON_FINITE = (
 CAUSES = "Likely causes are a learning rate that is too large, or input that is not scaled."
 
 
-def split_rows(n_rows, validation_fraction, stratify, random_state):
-    """Choose training and validation rows as scikit-learn's estimators do; X is not touched.
+class Ending(NamedTuple):
+    """What a loop has to say: an error or a warning, for `_fit.train` to raise when all is done."""
 
-    Returns
-    -------
-    rows, validation_rows : ndarray of int64
-    """
-    from sklearn.model_selection import train_test_split
-
-    rows, validation_rows = train_test_split(
-        np.arange(n_rows, dtype=np.int64),
-        random_state=random_state,
-        test_size=validation_fraction,
-        stratify=stratify,
-    )
-    if len(validation_rows) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' "
-            "or the size of your dataset."
-        )
-    return rows, validation_rows
+    error: str = ""
+    warning: str = ""
+    category: type = ConvergenceWarning
 
 
 class RowOrder:
@@ -46,13 +31,15 @@ class RowOrder:
     """
 
     def __init__(self, n_rows, rows, shuffle, random_state):
-        self._order = np.arange(n_rows, dtype=np.int64)
-        self._rows = rows
+        self.n_rows = n_rows
+        self._rows = self._visit = rows
         self._random_state = random_state if shuffle else None
-        self._visit = self._order if rows is None else rows.copy() if shuffle else rows
+        if shuffle:
+            self._order = np.arange(n_rows, dtype=np.int64)
+            self._visit = self._order if rows is None else rows.copy()
 
     def next_epoch(self):
-        """Row numbers of the data in visiting order."""
+        """Row numbers of the data in visiting order; None for all as they stand."""
         if self._random_state is not None:
             self._random_state.shuffle(self._order)
             if self._rows is not None:
@@ -61,13 +48,13 @@ class RowOrder:
         return self._visit
 
 
-def _start_history(estimator):
-    # An estimator whose history is missing (preset weights, or an earlier fit by lbfgs) gets one.
+def start_history(estimator, scored):
+    """Give an estimator whose history is missing (preset weights) one to go on with."""
     if not hasattr(estimator, "loss_curve_"):
         estimator.loss_curve_ = []
     if not hasattr(estimator, "_no_improvement_count"):
         estimator._no_improvement_count = 0
-    if estimator.early_stopping:
+    if scored:
         if getattr(estimator, "validation_scores_", None) is None:
             estimator.validation_scores_ = []
             estimator.best_validation_score_ = -np.inf
@@ -77,93 +64,103 @@ def _start_history(estimator):
             estimator.best_loss_ = np.inf
         estimator.validation_scores_ = None
         estimator.best_validation_score_ = None
+    estimator.n_iter_ = 0
 
 
 def clear_history(estimator):
     """Forget the curves and counters of earlier fits."""
     for name in (
+        "loss_",
         "loss_curve_",
         "best_loss_",
         "validation_scores_",
         "best_validation_score_",
         "_no_improvement_count",
-        "_optimizer",
     ):
         vars(estimator).pop(name, None)
 
 
-class _Validation:
+class Validation:
     """Scores of the held-out rows, and the parameters that did best."""
 
-    def __init__(self, job):
-        rows = job.validation_rows
-        self._job = job
-        self._target = job.given.target[rows]
-        self._weight = None if job.given.sample_weight is None else job.given.sample_weight[rows]
-        n_outputs = job.params.layer_sizes[-1]
-        self._output = np.empty((len(rows), n_outputs), dtype=job.params.flat.dtype)
-        self._best = job.params.flat.copy()
+    def __init__(self, given, rows, trainer, flat):
+        self._data, self._loss, self._rows = given.data, given.loss, rows
+        self._target = given.target[rows]
+        self._weight = None if given.sample_weight is None else given.sample_weight[rows]
+        self._trainer, self._flat = trainer, flat
+        self._output = np.empty((len(rows), given.layer_sizes[-1]), dtype=flat.dtype)
+        self._best = flat.copy()
 
     def score(self):
-        job, rows = self._job, self._job.validation_rows
-        job.trainer.forward(job.params.flat, job.given.data, self._output, order=rows)
-        return job.loss.score(self._output, self._target, self._weight)
+        """Score of the present parameters."""
+        self._trainer.forward(self._flat, self._data, self._output, order=self._rows)
+        return self._loss.score(self._output, self._target, self._weight)
 
     def keep(self):
-        np.copyto(self._best, self._job.params.flat)
+        """Take the present parameters for the best."""
+        np.copyto(self._best, self._flat)
 
     def restore(self):
-        np.copyto(self._job.params.flat, self._best)
+        """Go back to the best."""
+        np.copyto(self._flat, self._best)
 
 
 def train(estimator, job):
-    """Run epochs until the stopping rules, ``max_iter`` or Ctrl-C end them."""
-    _start_history(estimator)
-    optimizer = estimator._optimizer = job.optimizer
-    # Vectors of another dtype, or mapped from a file that is read-only, are copied.
-    dtype = job.params.flat.dtype
-    optimizer.state = tuple(np.require(s, dtype, "W") for s in optimizer.state)
-    validation = None if job.validation_rows is None else _Validation(job)
-    order = RowOrder(job.n_rows, job.rows, estimator.shuffle, job.random_state)
-    finite = True
-    estimator.n_iter_ = 0
+    """Run epochs until the stopping rules, ``max_iter`` or Ctrl-C end them.
+
+    Returns
+    -------
+    Ending
+    """
+    start_history(estimator, job.validation is not None)
+    job.optimizer.resume(estimator)
+    scored_before = len(estimator.validation_scores_ or ())
     try:
-        for _ in range(estimator.max_iter):
-            loss, steps, finite = job.trainer.train_epoch(
-                job.params.flat,
-                optimizer.state,
-                job.given.data,
-                order.next_epoch(),
-                job.batch_size,
-                alpha=estimator.alpha,
-                loss_scale=job.loss_scale,
-                clip_loss=True,
-                **optimizer.epoch_arguments(),
-            )
-            optimizer.count(steps)
-            _record_loss(estimator, loss, job.n_rows)
-            if not finite:
-                if validation is not None:
-                    _record_score(estimator, np.nan)
-                break
-            _update_no_improvement_count(estimator, validation)
-            optimizer.iteration_ends(estimator.t_)
-            if _stops(estimator, optimizer) or job.given.one_epoch:
-                break
-            if estimator.n_iter_ == estimator.max_iter:
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and "
-                    "the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
+        return _run_epochs(estimator, job)
     except KeyboardInterrupt:
-        optimizer.count(job.trainer.updates)
-        warnings.warn("Training interrupted by user.", stacklevel=2)
-    if validation is not None:
-        validation.restore()
-    if not finite:
-        _report_non_finite(estimator)
+        return Ending(warning="Training interrupted by user.", category=UserWarning)
+    finally:
+        if job.validation is not None:
+            job.validation.restore()
+            # Of an epoch that was interrupted while it was scored.
+            missing = estimator.n_iter_ - (len(estimator.validation_scores_) - scored_before)
+            estimator.validation_scores_ += [np.nan] * missing
+
+
+def _run_epochs(estimator, job):
+    for _ in range(estimator.max_iter):
+        loss, finite = _epoch(estimator, job, job.order.next_epoch())
+        _record_loss(estimator, loss, job.order.n_rows)
+        if not finite:
+            return _not_finite(estimator, job)
+        _update_no_improvement_count(estimator, job.validation)
+        job.optimizer.iteration_ends(estimator)
+        if _stops(estimator, job.optimizer) or job.given.one_epoch:
+            return Ending()
+    return Ending(
+        warning=f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and "
+        "the optimization hasn't converged yet."
+    )
+
+
+def _epoch(estimator, job, rows):
+    """One epoch in the core; its updates are counted, also if it is interrupted."""
+    arguments = job.optimizer.epoch_arguments(estimator)  # before: no call of ours may come between
+    try:
+        loss, _, finite = job.trainer.train_epoch(
+            job.params.flat,
+            job.optimizer.state,
+            job.given.data,
+            rows,
+            job.batch_size,
+            alpha=estimator.alpha,
+            loss_scale=job.loss_scale,
+            clip_loss=True,
+            **arguments,
+        )
+    finally:
+        job.optimizer.count(job.trainer.updates, estimator)
+    return loss, finite
 
 
 def _record_loss(estimator, loss, n_rows):
@@ -189,8 +186,8 @@ def _update_no_improvement_count(estimator, validation):
         _record_score(estimator, score)
         stalled = score < estimator.best_validation_score_ + estimator.tol
         if score > estimator.best_validation_score_:
-            estimator.best_validation_score_ = score
             validation.keep()
+            estimator.best_validation_score_ = score
     else:
         stalled = estimator.loss_ > estimator.best_loss_ - estimator.tol
         if estimator.loss_ < estimator.best_loss_:
@@ -206,19 +203,18 @@ def _stops(estimator, optimizer):
         f"{quantity} did not improve more than tol={estimator.tol:f} for "
         f"{estimator.n_iter_no_change:d} consecutive epochs."
     )
-    if optimizer.trigger_stopping(msg, estimator.verbose):
+    if optimizer.trigger_stopping(msg, estimator):
         return True
     estimator._no_improvement_count = 0
     return False
 
 
-def _report_non_finite(estimator):
+def _not_finite(estimator, job):
     where = f"The loss became {estimator.loss_curve_[-1]} in epoch {estimator.n_iter_}."
-    if not estimator.early_stopping:
-        raise ValueError(f"{NON_FINITE} {where} {CAUSES}")
-    warnings.warn(
-        f"{where} {CAUSES} Training stopped there; the parameters are those of the best "
-        "validation score.",
-        ConvergenceWarning,
-        stacklevel=2,
+    if job.validation is None:
+        return Ending(error=f"{NON_FINITE} {where} {CAUSES}")
+    _record_score(estimator, np.nan)
+    return Ending(
+        warning=f"{where} {CAUSES} Training stopped there; the parameters are those of the best "
+        "validation score."
     )

@@ -25,6 +25,8 @@ class Loss(NamedTuple):
         Number of outputs -> factor of the loss that is reported.
     stratify : callable or None
         target -> labels that the validation split keeps in proportion.
+    classes : callable or None
+        target -> the number of each row's class.
     """
 
     core: str
@@ -33,6 +35,7 @@ class Loss(NamedTuple):
     score: Callable
     loss_scale: Callable = lambda n_outputs: 1.0
     stratify: Callable | None = None
+    classes: Callable | None = None
 
 
 def r2(output, target, sample_weight):
@@ -56,6 +59,10 @@ def _accuracy_of_indices(output, target, sample_weight):
     return float(np.average(output.argmax(axis=1) == target, weights=sample_weight))
 
 
+def _accuracy_of_one_hot(output, target, sample_weight):
+    return _accuracy_of_indices(output, target.argmax(axis=1), sample_weight)
+
+
 def _accuracy_of_columns(output, target, sample_weight):
     hit = ((output > 0.5) == target).all(axis=1)
     return float(np.average(hit, weights=sample_weight))
@@ -67,7 +74,19 @@ def _always_right(output, target, sample_weight):
 
 def _names(target):
     # The names appear in scikit-learn's message about classes with too few members.
-    return np.array(["False", "True"])[target[:, 0]]
+    return np.array(["False", "True"])[_first_column(target)]
+
+
+def _first_column(target):
+    return target[:, 0].astype(np.intp)
+
+
+def _as_it_is(target):
+    return target
+
+
+def _largest(target):
+    return target.argmax(axis=1)
 
 
 # By the name of the loss.
@@ -79,12 +98,50 @@ REGRESSION = {
 }
 # By the kind of labels, as `encode_labels` tells it.
 CLASSIFICATION = {
-    "multiclass": Loss("log_loss", "softmax", indices, _accuracy_of_indices),
+    "multiclass": Loss("log_loss", "softmax", indices, _accuracy_of_indices, classes=_as_it_is),
     "multilabel": Loss("binary_log_loss", "logistic", columns, _accuracy_of_columns),
-    "binary": Loss("binary_log_loss", "logistic", columns, _accuracy_of_columns, stratify=_names),
+    "binary": Loss(
+        "binary_log_loss",
+        "logistic",
+        columns,
+        _accuracy_of_columns,
+        stratify=_names,
+        classes=_first_column,
+    ),
     "constant": Loss("binary_log_loss", "logistic", columns, _always_right, stratify=_names),
 }
+
+
+class _ByOutput(dict):
+    def __missing__(self, name):
+        raise ValueError(f"out_activation_={name!r} is unknown: it takes one of {list(self)}.")
+
+
 # By output activation, a row that has it: to a forward pass all of these are the same.
-BY_OUTPUT = {
-    row.out_activation: row for row in reversed([*REGRESSION.values(), *CLASSIFICATION.values()])
-}
+BY_OUTPUT = _ByOutput(
+    (row.out_activation, row) for row in reversed([*REGRESSION.values(), *CLASSIFICATION.values()])
+)
+
+
+def with_output(loss, out_activation, n_outputs):
+    """The loss of a net whose output activation was changed after the fit.
+
+    It is the one whose gradient by z is output - y: the updates are those of scikit-learn, where
+    the gradient is that whatever the activation is.
+    """
+    other = BY_OUTPUT[out_activation]
+    if out_activation == "softmax":
+        raise ValueError(
+            "out_activation_='softmax' can be trained on labels of three classes or more only; "
+            f"this net was fitted with {loss.out_activation!r}."
+        )
+    loss = loss._replace(
+        core=other.core, out_activation=out_activation, loss_scale=other.loss_scale
+    )
+    if loss.target is indices:
+        return loss._replace(
+            target=lambda codes: np.eye(n_outputs, dtype=np.uint8)[codes],
+            score=_accuracy_of_one_hot,
+            classes=_largest,
+        )
+    return loss._replace(target=counts) if out_activation == "exp" else loss

@@ -1,9 +1,11 @@
 """The solvers, and their state between epochs: moment vectors, learning rate, when to stop.
 
 The update rules themselves run in the compiled core; these objects hold what must survive from
-one epoch, and one ``partial_fit``, to the next.
+one epoch, and one ``partial_fit``, to the next. Settings are not among it: they are read from the
+estimator whenever they are needed, so that a changed one counts at once.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from ._params import zeros
 
 
 class _Optimizer:
-    """What all have: the vectors of the state, and the count of the updates.
+    """What all have: the vectors of the state, the learning rate, and the count of the updates.
 
     Parameters
     ----------
@@ -25,21 +27,37 @@ class _Optimizer:
     n_states: int
 
     def __init__(self, estimator, params):
-        self.learning_rate_init = estimator.learning_rate_init
-        self.learning_rate = float(estimator.learning_rate_init)
         self.t = 0
         self.state = tuple(zeros(params.size, params.dtype) for _ in range(self.n_states))
+        self._schedule = None
+        self.resume(estimator)
 
-    def count(self, steps):
+    def resume(self, estimator):
+        """Start from `learning_rate_init` if that, or the schedule, is not what it was."""
+        schedule = estimator.learning_rate_init, estimator.learning_rate
+        if schedule != self._schedule:
+            self._schedule = schedule
+            self.learning_rate = float(estimator.learning_rate_init)
+
+    def usable_as(self, dtype):
+        """This state, or a copy if its vectors are of another dtype or cannot be written to."""
+        state = tuple(np.require(s, dtype, "W") for s in self.state)
+        if all(a is b for a, b in zip(state, self.state, strict=True)):
+            return self
+        twin = copy.copy(self)
+        twin.state = state
+        return twin
+
+    def count(self, steps, estimator):
         """Note that `steps` updates were done."""
         self.t += steps
 
-    def iteration_ends(self, time_step):
-        """Nothing without a schedule over epochs; `time_step` is samples seen."""
+    def iteration_ends(self, estimator):
+        """Nothing without a schedule over epochs."""
 
-    def trigger_stopping(self, msg, verbose):
+    def trigger_stopping(self, msg, estimator):
         """Stop, whatever the learning rate."""
-        if verbose:
+        if estimator.verbose:
             print(f"{msg} Stopping.")
         return True
 
@@ -58,29 +76,27 @@ class Adam(_Optimizer):
     """
 
     n_states = 2
-    core_name = "adam"
 
-    def __init__(self, estimator, params):
-        super().__init__(estimator, params)
-        self.beta_1, self.beta_2 = estimator.beta_1, estimator.beta_2
-        self.epsilon = estimator.epsilon
+    def core_name(self, estimator):
+        """Name of the update rule in the compiled core."""
+        return "adam"
 
-    def epoch_arguments(self):
+    def epoch_arguments(self, estimator):
         """Keyword arguments of ``Trainer.train_epoch``."""
         return {
-            "learning_rate": self.learning_rate_init,
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
+            "learning_rate": estimator.learning_rate_init,
+            "beta_1": estimator.beta_1,
+            "beta_2": estimator.beta_2,
+            "epsilon": estimator.epsilon,
             "t": self.t,
         }
 
-    def count(self, steps):
+    def count(self, steps, estimator):
         """The same, and the learning rate that goes with it."""
-        super().count(steps)
+        super().count(steps, estimator)
         if self.t:
-            correction = np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
-            self.learning_rate = float(self.learning_rate_init * correction)
+            correction = np.sqrt(1 - estimator.beta_2**self.t) / (1 - estimator.beta_1**self.t)
+            self.learning_rate = float(estimator.learning_rate_init * correction)
 
 
 class SGD(_Optimizer):
@@ -98,37 +114,30 @@ class SGD(_Optimizer):
 
     n_states = 1
 
-    def __init__(self, estimator, params):
-        super().__init__(estimator, params)
-        self.lr_schedule = estimator.learning_rate
-        self.momentum = estimator.momentum
-        self.nesterov = estimator.nesterovs_momentum
-        self.power_t = estimator.power_t
-
-    @property
-    def core_name(self):
+    def core_name(self, estimator):
         """Name of the update rule in the compiled core."""
-        return "nesterov" if self.nesterov and self.momentum > 0 else "sgd"
+        return "nesterov" if estimator.nesterovs_momentum and estimator.momentum > 0 else "sgd"
 
-    def epoch_arguments(self):
+    def epoch_arguments(self, estimator):
         """Keyword arguments of ``Trainer.train_epoch``."""
-        return {"learning_rate": self.learning_rate, "momentum": self.momentum, "t": self.t}
+        return {"learning_rate": self.learning_rate, "momentum": estimator.momentum, "t": self.t}
 
-    def iteration_ends(self, time_step):
-        """Lower the learning rate of the inverse-scaling schedule; `time_step` is samples seen."""
-        if self.lr_schedule == "invscaling":
-            self.learning_rate = float(self.learning_rate_init) / (time_step + 1) ** self.power_t
+    def iteration_ends(self, estimator):
+        """Lower the learning rate of the inverse-scaling schedule, by the samples seen."""
+        if estimator.learning_rate == "invscaling":
+            start = float(estimator.learning_rate_init)
+            self.learning_rate = start / (estimator.t_ + 1) ** estimator.power_t
 
-    def trigger_stopping(self, msg, verbose):
+    def trigger_stopping(self, msg, estimator):
         """Decide whether to stop; the adaptive schedule first divides the learning rate by 5."""
-        if self.lr_schedule != "adaptive":
+        if estimator.learning_rate != "adaptive":
             outcome, stop = "Stopping.", True
         elif self.learning_rate <= 1e-6:
             outcome, stop = "Learning rate too small. Stopping.", True
         else:
             self.learning_rate /= 5.0
             outcome, stop = f"Setting learning rate to {self.learning_rate:f}", False
-        if verbose:
+        if estimator.verbose:
             print(f"{msg} {outcome}")
         return stop
 

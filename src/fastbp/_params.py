@@ -6,6 +6,7 @@ weight matrix ``W`` (in, out), row-major and layer by layer, then every ``b``. `
 """
 
 import math
+from operator import is_
 
 import numpy as np
 
@@ -58,6 +59,30 @@ def draw(coefs, intercepts, activations, random_state):
         for i in range(0, len(W), rows):
             W[i : i + rows] = random_state.uniform(-bound, bound, W[i : i + rows].shape)
         b[...] = random_state.uniform(-bound, bound, b.shape)
+
+
+def init_coef(estimator, fan_in, fan_out, dtype):
+    """Draw weights and biases of one layer of an estimator, as `draw` does.
+
+    Returns
+    -------
+    coef_init : ndarray of shape (fan_in, fan_out)
+    intercept_init : ndarray of shape (fan_out,)
+    """
+    coef_init, intercept_init = np.empty((fan_in, fan_out), dtype), np.empty(fan_out, dtype)
+    draw([coef_init], [intercept_init], [estimator.activation], estimator._random_state)
+    return coef_init, intercept_init
+
+
+def parameters_of(state):
+    """The `Parameters` of an estimator with these attributes (a dict).
+
+    They are packed anew if the user put arrays of his own into ``coefs_`` or ``intercepts_``.
+    """
+    params, coefs, intercepts = state.get("_params"), state["coefs_"], state["intercepts_"]
+    if params is not None and params.seen_in(coefs, intercepts):
+        return params
+    return Parameters.packed(coefs, intercepts)
 
 
 class Parameters:
@@ -113,16 +138,35 @@ class Parameters:
                 view[...] = array
         return packed
 
+    def __reduce__(self):
+        # Views would come back as arrays of their own. A pickle or a deep copy of an estimator's
+        # attributes has what coefs_ and intercepts_ hold; those are packed anew where this is None.
+        return type(None), ()
+
     def as_dtype(self, dtype):
         """These parameters if they have the dtype, else a copy that has it."""
-        if self.flat.dtype == dtype:
-            return self
+        return self if self.flat.dtype == dtype else self.copied(dtype)
+
+    def copied(self, dtype=None):
+        """A copy, in this dtype."""
         return self.packed(self.coefs, self.intercepts, dtype)
+
+    def replace(self, name, arrays):
+        """Write one array per layer over the weights (`name` says "coef") or over the biases."""
+        for layer, array in enumerate(arrays):
+            view = (self.coefs if name.startswith("coef") else self.intercepts)[layer]
+            with np.errstate(over="ignore"):
+                view[...] = array
+            if not np.isfinite(view).all():
+                raise ValueError(
+                    f"{name}[{layer}] holds numbers that {view.dtype} cannot: it takes up to "
+                    f"{np.finfo(view.dtype).max:.3g}."
+                )
 
     def seen_in(self, coefs, intercepts):
         """Tell whether these lists still hold exactly our views."""
         return (
             len(coefs) == len(self.coefs) == len(intercepts)
-            and all(a is b for a, b in zip(coefs, self.coefs, strict=True))
-            and all(a is b for a, b in zip(intercepts, self.intercepts, strict=True))
+            and all(map(is_, coefs, self.coefs))
+            and all(map(is_, intercepts, self.intercepts))
         )

@@ -1,10 +1,13 @@
 """Predictions: the forward pass over any number of rows in a small arena.
 
-Few rows go through an engine that is kept with the estimator, so that one prediction costs
-microseconds; many rows get an engine of their own, with threads, for the time of the call.
+How a call is computed follows from its cost, (rows) x (weights). Few rows are computed in float64,
+whatever the parameters' dtype, so that finite differences of predictions mean something; more rows
+in the parameters' dtype. Up to `DIRECT_ROWS` rows W is used as it stands, beyond that it is packed
+first, which then costs less than it saves.
 """
 
-import threading
+import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
@@ -12,17 +15,25 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _core
 from ._input.arguments import parse_max_memory
-from ._input.arrays import finite_data, validated
+from ._input.arrays import check_finite, is_finite, rows_of, threads_to_search
 from ._losses import BY_OUTPUT
-from ._threads import resolve_n_threads, single_threaded_blas
+from ._params import parameters_of
+from ._threads import blas_guard, resolve_n_threads
+from ._trainers import give_back, take
 
+# So many rows are computed in float64 however large the net: it is read from memory once.
+DOUBLE_ROWS = 8
+# rows x weights below which float64 takes at most some 50 microseconds; above, a team of threads
+# is worth waking, too.
+SMALL_WORK = 1 << 20
+# The core packs weights from 64 rows in a pass on (tuning.h).
+DIRECT_ROWS = 63
+# Features of a row of which room for many costs too much to be had for one.
+LONG_ROW = 4096
 # Rows in one pass. Larger blocks gave no more speed, only more memory.
-FEW_ROWS = 32
 BLOCK_ROWS = 256
 # Share of non-zeros up to which the sparse product beats the dense one on gathered rows.
 MOST_NON_ZEROS = 0.2
-# An engine larger than this is not kept.
-KEEP_BYTES = 4 << 20
 
 
 def few_non_zeros(X):
@@ -30,99 +41,107 @@ def few_non_zeros(X):
     return issparse(X) and X.nnz <= MOST_NON_ZEROS * X.shape[0] * X.shape[1]
 
 
-def outputs(estimator, X):
-    """Output of a fitted estimator's net, (n_samples, n_outputs), in the parameters' dtype."""
-    check_is_fitted(estimator)
-    if _is_plain(estimator, X):
-        data = _core.Data(np.require(X, requirements="A"))
-    else:
-        X = validated(estimator, X, reset=False)
-        data = finite_data(estimator, X)
-    params = estimator._parameters()
-    net = (
-        params.layer_sizes,
-        (estimator.activation,) * (len(params.layer_sizes) - 2),
-        BY_OUTPUT[estimator.out_activation_].core,
-        params.flat.dtype.name,
-    )
-    forward = getattr(estimator, "_forward", None) or Forward()
-    max_memory = parse_max_memory(estimator.max_memory)
-    return forward(net, params.flat, data, few_non_zeros(X), estimator.n_threads, max_memory)
+class Fitted(NamedTuple):
+    """What a forward pass needs of an estimator, all of one moment: another thread may refit it."""
+
+    state: dict  # all attributes
+    flat: np.ndarray
+    layer_sizes: tuple
+    activations: tuple
+    loss: str  # in the core; decides the output activation
+    x_dtype: np.dtype  # of X in `fit`
+    n_threads: int | None
+    max_memory: int | str | None
+
+    @classmethod
+    def of(cls, estimator):
+        """Take it from the estimator, or raise NotFittedError."""
+        state = vars(estimator).copy()  # at once: no other Python thread runs meanwhile
+        if "coefs_" not in state:
+            check_is_fitted(estimator)
+        params = parameters_of(state)
+        return cls(
+            state=state,
+            flat=params.flat,
+            layer_sizes=params.layer_sizes,
+            activations=(estimator.activation,) * (len(params.layer_sizes) - 2),
+            loss=BY_OUTPUT[state.get("out_activation_")].core,
+            x_dtype=state.get("_x_dtype", params.flat.dtype),
+            n_threads=estimator.n_threads,
+            max_memory=estimator.max_memory,
+        )
 
 
-def _is_plain(estimator, X):
-    """Tell whether X needs no validation: a few finite rows of the right type and width.
+def outputs(estimator, fitted, X, raw=False):
+    """Output of a fitted estimator's net; `raw`: before the output activation.
 
-    The general validation takes 70 microseconds, far more than the forward pass of a few rows.
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs)
+        In the dtype that scikit-learn's estimator gives for the same X.
     """
-    return (
-        type(X) is np.ndarray
-        and X.ndim == 2
-        and 0 < X.shape[0] <= FEW_ROWS
-        and X.shape[1] == getattr(estimator, "n_features_in_", None)
-        and (X.dtype == np.float32 or X.dtype == np.float64)
-        and not hasattr(estimator, "feature_names_in_")
-        and bool(np.isfinite(X).all())
+    (output,) = _forward(estimator, fitted, X, fitted.layer_sizes[-1:], raw=raw)
+    return output
+
+
+def hidden_activations(estimator, X):
+    """Activations of every hidden layer, each in the dtype of `outputs`."""
+    fitted = Fitted.of(estimator)
+    return _forward(estimator, fitted, X, fitted.layer_sizes[1:-1], hidden=True)
+
+
+def _forward(estimator, fitted, X, widths, hidden=False, raw=False):
+    """Arrays of these widths: those of the hidden layers, or that of the output alone."""
+    X = rows_of(estimator, fitted.state, X)
+    data = _core.Data(X)
+    wanted = np.result_type(X.dtype, fitted.x_dtype)
+    small = data.n_rows <= DOUBLE_ROWS or data.n_rows * fitted.flat.size < SMALL_WORK
+    narrow = fitted.flat.dtype == np.float32 and not small
+    n_threads = threads_to_search(X, fitted.n_threads)
+    if narrow and is_finite(X, data, "float32", n_threads):
+        arrays = _run(fitted, "float32", X, data, widths, wanted, hidden, raw)
+        if all(map(_has_finite_sum, arrays)):
+            return arrays
+        # A sum of float32 overflowed. In float64 it does not, unless the result does.
+    check_finite(estimator, X, data, n_threads)
+    arrays = _run(fitted, "float64", X, data, widths, np.float64, hidden, raw)
+    with np.errstate(over="ignore"):
+        return [a.astype(wanted, copy=False) for a in arrays]
+
+
+def _has_finite_sum(a):
+    with np.errstate(invalid="ignore"):
+        return math.isfinite(a.sum(dtype=np.float64))
+
+
+def _run(fitted, dtype, X, data, widths, result_dtype, hidden, raw):
+    """Compute in `dtype` by a trainer that stays."""
+    n_rows, n_features = X.shape
+    work = n_rows * fitted.flat.size
+    if n_rows > DIRECT_ROWS and work >= SMALL_WORK:
+        rows = BLOCK_ROWS
+    else:  # room for one number of rows serves them all, unless the rows are long
+        rows = DIRECT_ROWS if n_features <= LONG_ROW else min(n_rows, DIRECT_ROWS)
+    arguments = (
+        fitted.layer_sizes,
+        fitted.activations,
+        fitted.loss,
+        dtype,
+        rows,
+        "none",
+        resolve_n_threads(fitted.n_threads) if work >= SMALL_WORK and n_rows > 1 else 1,
+        parse_max_memory(fitted.max_memory),
+        few_non_zeros(X),
+        True,  # forward only
+        False,  # not only measured
+        "float32" if fitted.flat.dtype == np.float32 else "float64",
     )
-
-
-class Forward:
-    """Forward passes for one estimator; safe to call from several Python threads.
-
-    Nothing here belongs to the fitted state: pickles leave it out.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._key = None
-        self._trainer = None
-
-    def __call__(self, net, flat, data, sparse, n_threads, max_memory):
-        """Compute the network's output.
-
-        Parameters
-        ----------
-        net : tuple
-            Layer sizes, activations, loss (decides the output activation) and dtype name.
-        flat : ndarray of shape (n_params,)
-        data : _core.Data of shape (n, n_features)
-        sparse : bool
-            Whether the first layer works from the non-zeros of CSR rows.
-        n_threads : int or None
-        max_memory : int
-            Bytes of the arena at most; 0 for no limit.
-
-        Returns
-        -------
-        ndarray of shape (n, n_outputs)
-            In the parameters' dtype.
-        """
-        out = np.empty((data.n_rows, net[0][-1]), dtype=flat.dtype)
-        if data.n_rows > FEW_ROWS:
-            rows = min(BLOCK_ROWS, data.n_rows)
-            with single_threaded_blas():
-                trainer = _engine(net, rows, resolve_n_threads(n_threads), max_memory, sparse)
-                trainer.forward(flat, data, out)
-        elif self._lock.acquire(blocking=False):
-            try:
-                self._kept_engine(net, max_memory, sparse).forward(flat, data, out)
-            finally:
-                self._lock.release()
-        else:
-            _engine(net, FEW_ROWS, 1, max_memory, sparse).forward(flat, data, out)
-        return out
-
-    def _kept_engine(self, net, max_memory, sparse):
-        key = (net, max_memory, sparse)
-        if self._key == key:
-            return self._trainer
-        trainer = _engine(net, FEW_ROWS, 1, max_memory, sparse)
-        if trainer.plan()["total_bytes"] <= KEEP_BYTES:
-            self._key, self._trainer = key, trainer
-        return trainer
-
-
-def _engine(net, rows, n_threads, max_memory, sparse):
-    return _core.Trainer(
-        *net, rows, n_threads=n_threads, max_memory=max_memory, sparse=sparse, forward_only=True
-    )
+    arrays = [np.empty((n_rows, width), result_dtype) for width in widths]
+    out, layers = (None, arrays) if hidden else (arrays[0], ())
+    trainer = take(arguments)
+    try:
+        with blas_guard(trainer.uses_blas):
+            trainer.forward(fitted.flat, data, out, raw=raw, hidden=layers)
+    finally:
+        give_back(trainer, arguments)
+    return arrays

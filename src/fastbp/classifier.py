@@ -1,14 +1,30 @@
 """MLPClassifier: scikit-learn's estimator of that name on the fastbp engine."""
 
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context
+from scipy.special import log_expit, log_softmax
+from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-from ._base import BaseMLP, solver_is_stochastic, store_parameters
-from ._fit import fit
+from ._base import BaseMLP, solver_is_stochastic
 from ._input.targets import encode_labels
 from ._losses import CLASSIFICATION
-from ._predict import outputs
+from ._predict import Fitted, outputs
+
+
+def _has_one_class(fitted):
+    return len(fitted.state.get("classes_", ())) == 1
+
+
+def _probabilities(fitted, estimator, X):
+    output = outputs(estimator, fitted, X)
+    if output.shape[1] > 1:
+        return output
+    if _has_one_class(fitted):
+        return np.ones_like(output)
+    proba = np.empty((len(output), 2), dtype=output.dtype)
+    proba[:, 1] = output[:, 0]
+    np.subtract(1, output[:, 0], out=proba[:, 0])
+    return proba
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -54,7 +70,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Use Nesterov's momentum when `momentum` > 0.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the rows (stratified for two classes), stop when
-        the accuracy on them stalls, and keep the weights that did best.
+        the accuracy on them stalls, and keep the weights that did best. The rows are those that
+        scikit-learn holds out, except that one of each class stays to train on, with a warning.
+        Not used by "lbfgs".
     validation_fraction : float, default=0.1
         Share of rows held out by `early_stopping`.
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -67,7 +85,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Function calls of "lbfgs" at most.
     dtype : {"float32", "float64", "auto"}, default="float32"
         Type of weights and arithmetic. "auto" takes float32 for float32 X and float64 otherwise,
-        as scikit-learn does.
+        as scikit-learn does. "lbfgs" always computes in float64.
     n_threads : int or None, default=None
         Threads of one fit. None: chosen from the shapes, at most the cores allowed to the process
         and the environment variables FASTBP_NUM_THREADS and OMP_NUM_THREADS.
@@ -86,15 +104,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_ : float
         Loss of the last epoch or iteration.
     best_loss_ : float or None
-        Smallest loss; None with `early_stopping`.
+        Smallest loss; None with `early_stopping` ("sgd", "adam").
     loss_curve_ : list of float
-        Loss of each epoch ("sgd", "adam").
+        Loss of each epoch or iteration.
     validation_scores_ : list of float or None
-        Accuracy on the held-out rows after each epoch; None without `early_stopping`.
+        Accuracy on the held-out rows after each epoch, NaN where it could
+        not be had; None without `early_stopping` and for "lbfgs".
     best_validation_score_ : float or None
         The best of them.
     t_ : int
-        Training samples seen.
+        Training samples seen ("sgd", "adam").
     n_iter_ : int
         Epochs or iterations of the last fit.
     n_features_in_ : int
@@ -108,7 +127,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     out_activation_ : str
         "softmax" for several classes, "logistic" for two classes and for multilabel targets.
     memory_plan_ : MemoryPlan
-        What the last fit allocated.
+        What the last fit allocated; a tuple, which JSON takes as a list.
 
     See Also
     --------
@@ -162,12 +181,41 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_threads=None,
         max_memory=None,
     ):
-        store_parameters(self, locals())
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dtype=dtype,
+            n_threads=n_threads,
+            max_memory=max_memory,
+        )
 
     @available_if(solver_is_stochastic)
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch over the given data, going on from the present state.
+
+        Settings that were changed since the last call count; a new `learning_rate_init` or
+        `learning_rate` starts at that rate, a new `solver` with a new state.
 
         Parameters
         ----------
@@ -185,7 +233,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self : object
             The estimator.
         """
-        return fit(self, X, y, sample_weight, one_epoch=True, classes=classes)
+        return self._learn_online(X, y, sample_weight, classes)
 
     def predict(self, X):
         """Predict class labels.
@@ -200,14 +248,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Labels, or 0 and 1 for multilabel targets.
         """
-        output = outputs(self, X)
-        if self.out_activation_ == "softmax":
-            return self.classes_[output.argmax(axis=1)]
-        if getattr(self, "_multilabel_binarizer", None) is not None:
-            return self._multilabel_binarizer.inverse_transform(output)
-        if len(self.classes_) == 1:
-            return np.repeat(self.classes_, len(output))
-        return self.classes_[(output[:, 0] > 0.5).astype(np.intp)]
+        fitted = Fitted.of(self)
+        output = outputs(self, fitted, X)
+        binarizer, classes = fitted.state.get("_binarizer"), fitted.state.get("classes_")
+        if binarizer is not None:
+            return binarizer.inverse_transform(output[:, 0] if output.shape[1] == 1 else output)
+        if output.shape[1] > 1:
+            return classes[output.argmax(axis=1)]
+        if len(classes) == 1:
+            return np.repeat(classes, len(output))
+        return classes[(output[:, 0] > 0.5).astype(np.intp)]
 
     def predict_proba(self, X):
         """Predict probabilities of the classes.
@@ -220,15 +270,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            One column per entry of `classes_`, in the dtype of the network.
+            One column per entry of `classes_`, in the dtype that scikit-learn's class gives for
+            the same X: float64 unless `fit` and this method both get float32.
         """
-        output = outputs(self, X)
-        if self.n_outputs_ > 1:
-            return output
-        proba = np.empty((len(output), 2), dtype=output.dtype)
-        proba[:, 1] = output[:, 0]
-        np.subtract(1, output[:, 0], out=proba[:, 0])
-        return proba
+        return _probabilities(Fitted.of(self), self, X)
 
     def predict_log_proba(self, X):
         """Predict logarithms of the probabilities of the classes.
@@ -241,21 +286,40 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            ``log(predict_proba(X))``.
+            The logarithm of `predict_proba`; below 0.5 made from the logits, so that it is finite
+            also where a probability is too small for its dtype.
         """
-        proba = self.predict_proba(X)
-        return np.log(proba, out=proba)
+        fitted = Fitted.of(self)
+        # Two passes over the same weights, also while another Python thread trains them.
+        fitted = fitted._replace(flat=fitted.flat.copy())
+        proba = _probabilities(fitted, self, X)
+        out_activation = fitted.state["out_activation_"]
+        if out_activation not in ("softmax", "logistic") or _has_one_class(fitted):
+            return np.log(proba)
+        z = outputs(self, fitted, X, raw=True)
+        if out_activation == "softmax":
+            log_proba = log_softmax(z, axis=1)
+        else:
+            log_proba = log_expit(z if z.shape[1] > 1 else np.hstack([-z, z]))
+        return np.log(proba, out=log_proba, where=proba >= 0.5)
+
+    # `_binarizer` is what labels go through where binary search in `classes_` does not do: the
+    # LabelBinarizer of multilabel targets, or whatever is assigned to `_label_binarizer`.
 
     @property
     def _label_binarizer(self):
         """A LabelBinarizer for `classes_`, for code that looks for scikit-learn's attribute."""
-        if getattr(self, "_multilabel_binarizer", None) is not None:
-            return self._multilabel_binarizer
+        if getattr(self, "_binarizer", None) is not None:
+            return self._binarizer
         if not hasattr(self, "classes_"):
             raise AttributeError("_label_binarizer is only available after fit.")
         from sklearn.preprocessing import LabelBinarizer
 
         return LabelBinarizer().fit(self.classes_)
+
+    @_label_binarizer.setter
+    def _label_binarizer(self, binarizer):
+        self._binarizer = binarizer
 
     def _check_target(self, y, one_epoch, classes):
         kind, codes = encode_labels(self, y, one_epoch, classes)

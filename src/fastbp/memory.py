@@ -4,8 +4,9 @@ The arena of the compiled core measures and carves with one function, so the num
 `MemoryPlan` are what is allocated, to the byte.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 from . import _core
 from ._input.arguments import (
@@ -55,9 +56,8 @@ def human_bytes(n):
     return f"{value:.1f} {units[-1]}"
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
-    """The memory of a training step, entry by entry.
+class MemoryPlan(NamedTuple):
+    """The memory of a training step, entry by entry: a tuple, which JSON takes as a list.
 
     Attributes
     ----------
@@ -69,8 +69,9 @@ class MemoryPlan:
     total_bytes : int
         Arena, parameters, gradient, optimizer state and packed copies.
     batch_rows : int
-        Rows in one pass over the arena. Below the batch size if ``max_memory`` asked for it: a
-        mini-batch then runs in several passes that add up one gradient.
+        Rows in one pass over the arena. Below the batch size if ``max_memory`` asked for it, or if
+        the products of so many rows (some ten thousand) would keep Ctrl-C waiting: a mini-batch
+        then runs in several passes that add up one gradient.
     n_threads : int
         Threads that the core found worth using for these shapes.
     dense : tuple of str
@@ -115,6 +116,11 @@ class MemoryPlan:
             n_threads=plan["n_threads"],
             dense=tuple(plan["dense"]),
         )
+
+    def with_rounded(self, params):
+        """The plan of a fit that computes in float64 and rounds the result to this vector."""
+        row = PlanRow(f"params_{params.dtype.name}", params.shape, None, params.nbytes)
+        return self._replace(rows=(*self.rows, row), total_bytes=self.total_bytes + params.nbytes)
 
     def __str__(self):
         """Draw the plan as a table."""
@@ -172,6 +178,8 @@ def memory_plan(
 ):
     """What a fit would allocate, to the byte, without allocating it.
 
+    A fit on at most 64 rows computes in float64, whatever its `dtype`.
+
     Parameters
     ----------
     layer_sizes : sequence of int
@@ -181,7 +189,7 @@ def memory_plan(
     dtype : {"float32", "float64"}, default="float32"
     solver : {"adam", "sgd", "nesterov", "lbfgs", "none"}, default="adam"
         Decides the optimizer state. "none" is a `Network`: loss and gradient only; so is
-        "lbfgs" to the core (L-BFGS keeps its own vectors in SciPy).
+        "lbfgs" to the core, in float64 (L-BFGS keeps its own vectors in SciPy).
     n_threads : int or None, default=None
         As in the estimators.
     activation : str or sequence of str, default="relu"
@@ -210,15 +218,20 @@ def memory_plan(
     sizes = check_layer_sizes(layer_sizes)
     activations = check_activation(activation, len(sizes) - 2)
     check_name("solver", solver, _UPDATE_RULE)
-    return MemoryPlan.from_core(
+    dtype = check_dtype(dtype)
+    plan = MemoryPlan.from_core(
         _core.plan(
             sizes,
             activations,
             core_loss(loss, sizes[-1]),
-            check_dtype(dtype),
+            "float64" if solver == "lbfgs" else dtype,
             check_positive_int("batch_size", batch_size),
             _UPDATE_RULE[solver],
             resolve_n_threads(n_threads),
             max_memory=parse_max_memory(max_memory),
         )
     )
+    if solver != "lbfgs" or dtype == "float64":
+        return plan
+    n_params = next(row.shape[0] for row in plan.rows if row.name == "params")
+    return plan.with_rounded(np.broadcast_to(np.float32(0), n_params))

@@ -1,11 +1,9 @@
 """`Network`: loss, gradient and forward pass for people who write their own training loop."""
 
-import threading
-from contextlib import nullcontext
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from . import _core
 from ._input.arguments import (
@@ -15,12 +13,13 @@ from ._input.arguments import (
     check_layer_sizes,
     check_positive_int,
     core_loss,
+    generator_of,
     parse_max_memory,
 )
 from ._input.arrays import check_out, check_rows, check_sample_weight, check_vector
 from ._input.targets import CHECK_TARGET
 from ._params import draw, views, zeros
-from ._threads import resolve_n_threads, single_threaded_blas
+from ._threads import blas_guard, resolve_n_threads
 from .memory import MemoryPlan
 
 # rows x in x out of a product above which OpenBLAS starts its own threads.
@@ -52,7 +51,7 @@ class Network:
     dtype : {"float32", "float64"}, default="float32"
         Of parameters, gradient and arithmetic. Losses accumulate in float64.
     batch_size : int, default=200
-        Rows in one pass over the arena.
+        Rows in one pass over the arena, at most: see ``batch_rows`` of `MemoryPlan`.
     n_threads : int or None, default=None
         Threads of one call; None: from shapes, the cores allowed to the process,
         ``FASTBP_NUM_THREADS`` and ``OMP_NUM_THREADS``.
@@ -74,8 +73,9 @@ class Network:
 
     Notes
     -----
-    Two Python threads may share one network: calls wait for each other. BLAS is held to one
-    thread during a call whose products are large enough for BLAS to start its own.
+    Several Python threads, and signal handlers, may share one network: a call that finds the arena
+    in use makes another for itself. Where products are done by BLAS it is held to one thread during
+    a call whose products are large enough for BLAS to start its own.
 
     The gradient is that of back-propagation [1]_.
 
@@ -112,8 +112,7 @@ class Network:
         self.batch_size = check_positive_int("batch_size", batch_size)
         self._arguments = (layer_sizes, activation, loss, self.dtype.name, batch_size)
         self._arguments += (n_threads, max_memory)
-        self._lock = threading.Lock()
-        self._trainer = _core.Trainer(
+        self._trainer_arguments = (
             self.layer_sizes,
             self.activations,
             core_loss(loss, self.layer_sizes[-1]),
@@ -123,9 +122,11 @@ class Network:
             resolve_n_threads(n_threads),
             parse_max_memory(max_memory),
         )
-        self._plan = MemoryPlan.from_core(self._trainer.plan())
+        trainer = _core.Trainer(*self._trainer_arguments)
+        self._idle = [trainer]  # ours, unless a call is using it
+        self._plan = MemoryPlan.from_core(trainer.plan())
         self._table = _core.parameters(self.layer_sizes)
-        self.n_params = self._trainer.n_params
+        self.n_params = trainer.n_params
         self._weights_of_blas = max(
             (
                 n_in * n_out
@@ -181,7 +182,7 @@ class Network:
         """
         params = zeros(self.n_params, self.dtype)
         names = self.activations + (self.activations[-1:] or ("identity",))
-        draw(*views(params, self._table), names, check_random_state(random_state))
+        draw(*views(params, self._table), names, generator_of(random_state))
         return params
 
     def views(self, params):
@@ -231,8 +232,8 @@ class Network:
         self._check_params(params)
         X, y, sample_weight, alpha = self._check_data(X, y, sample_weight, alpha)
         data = _core.Data(X, y, sample_weight)
-        with self._lock, self._blas_guard(X.shape[0]):
-            return self._trainer.loss(params, data, alpha=alpha)
+        with self._trainer(X.shape[0]) as trainer:
+            return trainer.loss(params, data, alpha=alpha)
 
     def value_and_grad(self, params, X, y, sample_weight=None, alpha=0.0, out=None):
         """Loss as in `loss`, and its exact gradient.
@@ -262,8 +263,8 @@ class Network:
         else:
             check_out(out, params)
         data = _core.Data(X, y, sample_weight)
-        with self._lock, self._blas_guard(X.shape[0]):
-            return self._trainer.value_and_grad(params, data, out, alpha=alpha), out
+        with self._trainer(X.shape[0]) as trainer:
+            return trainer.value_and_grad(params, data, out, alpha=alpha), out
 
     def forward(self, params, X):
         """Output for every row of X, after the output activation.
@@ -288,18 +289,33 @@ class Network:
         out = np.empty((X.shape[0], self.layer_sizes[-1]), self.dtype)
         if X.shape[0]:
             data = _core.Data(X)
-            with self._lock, self._blas_guard(X.shape[0]):
-                self._trainer.forward(params, data, out)
+            with self._trainer(X.shape[0]) as trainer:
+                trainer.forward(params, data, out)
         return out
 
     # ---- machinery ----
 
-    def _blas_guard(self, n_rows):
-        # The guard costs more than a small network: only where BLAS would start threads.
+    @contextmanager
+    def _trainer(self, n_rows):
+        """Our trainer, or one for this call where it is in use.
+
+        That happens when another Python thread, or a signal handler that interrupts a call, calls
+        the same network. Nobody waits, so nobody waits for a thread that is not there any more.
+        """
+        try:
+            trainer = self._idle.pop()
+        except IndexError:
+            trainer = _core.Trainer(*self._trainer_arguments)
+        try:
+            with blas_guard(self._blas_would_start_threads(n_rows)):
+                yield trainer
+        finally:
+            if not self._idle:
+                self._idle.append(trainer)
+
+    def _blas_would_start_threads(self, n_rows):
         rows = min(n_rows, self._plan.batch_rows)
-        if rows * self._weights_of_blas <= _BLAS_THREADS_ABOVE:
-            return nullcontext()
-        return single_threaded_blas()
+        return rows * self._weights_of_blas > _BLAS_THREADS_ABOVE
 
     def _check_params(self, params):
         check_vector("params", params, self.n_params, self.dtype)

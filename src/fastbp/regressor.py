@@ -1,13 +1,12 @@
 """MLPRegressor: scikit-learn's estimator of that name on the fastbp engine."""
 
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ._base import BaseMLP, solver_is_stochastic, store_parameters
-from ._fit import fit
+from ._base import BaseMLP, solver_is_stochastic
 from ._losses import REGRESSION
-from ._predict import outputs
+from ._predict import Fitted, outputs
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -57,7 +56,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Use Nesterov's momentum when `momentum` > 0.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the rows, stop when the R2 score on them stalls, and keep
-        the weights that did best.
+        the weights that did best. Not used by "lbfgs".
     validation_fraction : float, default=0.1
         Share of rows held out by `early_stopping`.
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -70,7 +69,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Function calls of "lbfgs" at most.
     dtype : {"float32", "float64", "auto"}, default="float32"
         Type of weights, arithmetic and predictions. "auto" takes float32 for float32 X and float64
-        otherwise, as scikit-learn does.
+        otherwise, as scikit-learn does. "lbfgs" always computes in float64. Where float32 could not
+        hold the digits of the targets, because the mean of a column of y is more than 1000 standard
+        deviations from zero in the first fit, "float32" means float64, of `coefs_` too.
     n_threads : int or None, default=None
         Threads of one fit. None: chosen from the shapes, at most the cores allowed to the process
         and the environment variables FASTBP_NUM_THREADS and OMP_NUM_THREADS.
@@ -87,15 +88,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_ : float
         Loss of the last epoch or iteration.
     best_loss_ : float or None
-        Smallest loss; None with `early_stopping`.
+        Smallest loss; None with `early_stopping` ("sgd", "adam").
     loss_curve_ : list of float
-        Loss of each epoch ("sgd", "adam").
+        Loss of each epoch or iteration.
     validation_scores_ : list of float or None
-        R2 score on the held-out rows after each epoch; None without `early_stopping`.
+        R2 score on the held-out rows after each epoch, NaN where it could
+        not be had; None without `early_stopping` and for "lbfgs".
     best_validation_score_ : float or None
         The best of them.
     t_ : int
-        Training samples seen.
+        Training samples seen ("sgd", "adam").
     n_iter_ : int
         Epochs or iterations of the last fit.
     n_features_in_ : int
@@ -109,7 +111,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     out_activation_ : str
         "identity", or "exp" for the Poisson loss.
     memory_plan_ : MemoryPlan
-        What the last fit allocated.
+        What the last fit allocated; a tuple, which JSON takes as a list.
 
     See Also
     --------
@@ -167,12 +169,42 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_threads=None,
         max_memory=None,
     ):
-        store_parameters(self, locals())
+        self.loss = loss
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dtype=dtype,
+            n_threads=n_threads,
+            max_memory=max_memory,
+        )
 
     @available_if(solver_is_stochastic)
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch over the given data, going on from the present state.
+
+        Settings that were changed since the last call count; a new `learning_rate_init` or
+        `learning_rate` starts at that rate, a new `solver` with a new state.
 
         Parameters
         ----------
@@ -188,7 +220,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self : object
             The estimator.
         """
-        return fit(self, X, y, sample_weight, one_epoch=True)
+        return self._learn_online(X, y, sample_weight)
 
     def predict(self, X):
         """Predict targets.
@@ -201,9 +233,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the dtype of the network.
+            In the dtype that scikit-learn's class gives for the same X: float64 unless `fit` and
+            this method both get float32.
         """
-        output = outputs(self, X)
+        output = outputs(self, Fitted.of(self), X)
         return output[:, 0] if output.shape[1] == 1 else output
 
     def _check_target(self, y, one_epoch, classes):

@@ -18,7 +18,7 @@ static const int LARGE[][3] = {
     /* in, out, n */
     {784, 100, 200}, {257, 513, 1025}, {100, 784, 385}, {1100, 1300, 70}, {513, 257, 129}, {257, 1, 1025},
     {1024, 1, 385},  {1800, 33, 40},   {33, 1800, 40},  {128, 64, 384},   {64, 128, 31},   {1024, 10, 17},
-    {10, 1024, 768}, {200, 1000, 520}, {40, 600, 256},  {40, 300, 256},   {64, 19, 300},
+    {10, 1024, 768}, {200, 1000, 520}, {40, 600, 256},  {40, 300, 256},   {64, 19, 300},   {200, 1300, 300},
 };
 enum { N_EDGES = sizeof EDGES / sizeof *EDGES, N_LARGE = sizeof LARGE / sizeof *LARGE };
 
@@ -45,6 +45,10 @@ static guarded block[N_BLOCKS];
 GEMM(naive_sgemm, float)
 GEMM(naive_dgemm, double)
 static const fbp_blas naive_blas = {naive_sgemm, naive_dgemm};
+
+static fbp_backend backend_of(const fbp_kernels *kernels, int packed) {
+    return (fbp_backend){.kernels = kernels, .param_dtype = kernels->dtype, .blas = &naive_blas, .packed = packed};
+}
 
 /* ---- one shape ------------------------------------------------------------------------------------------ */
 
@@ -495,7 +499,7 @@ static void new_net(problem *p, int in, int out) {
 static void check_layer(const fbp_kernels *kernels, int packed, int l, int in, int out, int64_t n, fbp_activation act,
                         int special) {
     problem p = {
-        .be = {kernels, &naive_blas, packed},
+        .be = backend_of(kernels, packed),
         .l = l,
         .act = act,
         .n = n,
@@ -577,19 +581,58 @@ static void blas_products_are_the_naive_ones(fbp_dtype dtype, const fbp_kernels 
     check_shapes(kernels, 0, 4);
 }
 
+/* W and b in either dtype, exactly as long as they are: what is read beyond their ends faults. */
+static void check_direct(const fbp_kernels *kernels, fbp_dtype param_dtype, int in, int out, int64_t n) {
+    fbp_dtype dtype = kernels->dtype;
+    int64_t lda = in + random_below(3);
+    double *exact_a = doubles(n * lda), *exact_W = doubles((int64_t)in * out), *exact_b = doubles(out), size;
+    void *a = operand(Z_IN, n * lda, dtype), *z = operand(DZ_ROWS, n * out, dtype);
+    void *weights = operand(W, (int64_t)in * out, param_dtype), *b = operand(B, out, param_dtype);
+    randomise(a, exact_a, n * lda, 1, 0, dtype);
+    randomise(weights, exact_W, (int64_t)in * out, 1, 0, param_dtype);
+    randomise(b, exact_b, out, 1, 0, param_dtype);
+    for (int64_t i = 0; i < n * out; i++) put(z, i, NAN, dtype);
+    kernels->direct.forward[param_dtype](z, a, lda, n, weights, b, in, out);
+    for (int64_t r = 0; r < n; r++)
+        for (int j = 0; j < out; j++) {
+            double want = exact_b[j] + dot(exact_a + r * lda, 1, exact_W + j, out, in, &size);
+            double got = get(z, r * out + j, dtype);
+            CHECK(fabs(got - want) <= (in + 2) * epsilon_of(dtype) * (size + fabs(exact_b[j])),
+                  "%s %s: direct in=%d out=%d n=%ld, row %ld, column %d: %.17g, not %.17g", kernels->isa,
+                  dtype_name(dtype), in, out, (long)n, (long)r, j, got, want);
+        }
+    free(exact_a);
+    free(exact_W);
+    free(exact_b);
+}
+
+static void direct_products_are_the_naive_ones(fbp_dtype dtype, const fbp_kernels *kernels) {
+    for (int i = 0; i < 60; i++) {
+        int in = 1 + (int)random_below(70), out = 1 + (int)random_below(i % 2 ? 70 : 20);
+        for (int64_t n = 1; n <= 14; n += 1 + random_below(3)) {
+            check_direct(kernels, FBP_F32, in, out, n);
+            if (dtype == FBP_F64) check_direct(kernels, FBP_F64, in, out, n);
+        }
+    }
+}
+
 static void every_layer_is_of_its_kind(fbp_dtype dtype, const fbp_kernels *kernels) {
     (void)dtype;
     for (int packed = 0; packed < 2; packed++)
         for (int sparse = 0; sparse < 2; sparse++)
             for (int l = 0; l < 2; l++)
                 for (int out = 1; out < 3; out++) {
-                    fbp_backend be = {kernels, &naive_blas, packed};
+                    fbp_backend be = backend_of(kernels, packed);
                     fbp_layer layer = {.in = 3, .out = out};
                     const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, l, sparse);
                     const fbp_layer_kind *want = l == 0 && sparse ? &fbp_layer_sparse
                                                  : !packed        ? &fbp_layer_blas
                                                  : out == 1       ? &fbp_layer_one_output
                                                                   : &fbp_layer_packed;
+                    CHECK(kind == want, "%s, not %s", kind->name, want->name);
+                    be.direct = 1;
+                    want = l == 0 && sparse ? &fbp_layer_sparse : &fbp_layer_direct;
+                    kind = fbp_layer_kind_of(&be, &layer, l, sparse);
                     CHECK(kind == want, "%s, not %s", kind->name, want->name);
                 }
 }
@@ -600,7 +643,7 @@ static void scratch_grows_with_the_rows(fbp_dtype dtype, const fbp_kernels *kern
     for (int packed = 0; packed < 2; packed++)
         for (int i = 0; i < (int)(sizeof widths / sizeof *widths); i++)
             for (int first = 0; first < 2; first++) {
-                fbp_backend be = {kernels, &naive_blas, packed};
+                fbp_backend be = backend_of(kernels, packed);
                 fbp_param W = {.offset = !first};
                 fbp_layer layer = {.in = 300, .out = widths[i], .W = &W, .tile_rows = 32, .tile_unit = 32, .units = 10};
                 const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, !first, 0);
@@ -619,7 +662,7 @@ static void scratch_grows_with_the_rows(fbp_dtype dtype, const fbp_kernels *kern
 
 /* A size that does not fit is seen by every function that counts. */
 static void sizes_beyond_the_machine_are_seen(fbp_dtype dtype, const fbp_kernels *kernels) {
-    fbp_backend be = {kernels, &naive_blas, 1};
+    fbp_backend be = backend_of(kernels, 1);
     int overflow = 0, nr = kernels->gemm.nr;
     for (int input_grad = 0; input_grad < 2; input_grad++) {
         fbp_layer wide = {.in = INT32_MAX, .out = INT32_MAX - 64};
@@ -676,7 +719,7 @@ static void the_environment_chooses(void) {
     CHECK(strcmp(products_of("packed", 0, 200), "packed") == 0, "%s", products_of("packed", 0, 200));
     CHECK(strcmp(products_of("something else", 0, 200), products_of(NULL, 0, 200)) == 0, "another word");
     CHECK(strcmp(products_of("packed", 1, FBP_PACKED_MIN_ROWS), "packed") == 0, "a long prediction");
-    CHECK(strcmp(products_of("packed", 1, FBP_PACKED_MIN_ROWS - 1), "blas") == 0, "a short prediction");
+    CHECK(strcmp(products_of("packed", 1, FBP_PACKED_MIN_ROWS - 1), "direct") == 0, "a short prediction");
     CHECK(strcmp(products_of("packed", 0, 3), "packed") == 0, "a small batch");
     if (given)
         setenv("FASTBP_DENSE", given, 1);
@@ -689,6 +732,7 @@ int main(void) {
     for (int i = 0; i < N_BLOCKS; i++) block[i] = guarded_new(MOST_BYTES);
     at_every_level(packed_products_are_the_naive_ones);
     at_every_level(blas_products_are_the_naive_ones);
+    at_every_level(direct_products_are_the_naive_ones);
     at_every_level(every_layer_is_of_its_kind);
     at_every_level(scratch_grows_with_the_rows);
     at_every_level(sizes_beyond_the_machine_are_seen);

@@ -341,7 +341,7 @@ static void levels_are_left_out_by_name(void) {
     unsetenv("FASTBP_DISABLE_CPU");
     int n = fbp_cpu_levels(all);
     CHECK(n >= 1 && strcmp(all[n - 1], "baseline") == 0, "%d levels", n);
-    const char *nothing[] = {"", ",", "avx", "avx5", "avx5122", "xavx2", "AVX2", "baseline", "sse2", " "};
+    const char *nothing[] = {"", ",", "avx", "avx5", "avx5122", "avx22", "xavx2", "AVX2", "baseline", "sse2", " "};
     for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
         setenv("FASTBP_DISABLE_CPU", nothing[i], 1);
         CHECK(fbp_cpu_levels(left) == n, "\"%s\" leaves out a level", nothing[i]);

@@ -4,14 +4,14 @@
 
 static guarded block[3];
 
-static long double clipped(long double loss, fbp_dtype dtype) {
-    long double eps = epsilon_of(dtype), low = -log1pl(-eps), high = -logl(eps);
+static long double clipped(long double loss) {
+    long double eps = DBL_EPSILON, low = -log1pl(-eps), high = -logl(eps);
     return loss < low ? low : loss > high ? high : loss;
 }
 
 /* loss of one row, its dz without weight, and the size of the numbers that were added up in it */
-static long double exact_loss(fbp_loss loss, const double *z, const double *y, int out, int clip, fbp_dtype dtype,
-                              long double *dz, long double *size) {
+static long double exact_loss(fbp_loss loss, const double *z, const double *y, int out, int clip, long double *dz,
+                              long double *size) {
     long double total = 0, max = -INFINITY, sum = 0, mass = 0;
     *size = 1;
     for (int j = 0; j < out; j++) max = z[j] > max ? z[j] : max;
@@ -30,7 +30,7 @@ static long double exact_loss(fbp_loss loss, const double *z, const double *y, i
             break;
         case FBP_LOSS_binary_log_loss:
             part = log1pl(e) + (zj < 0 ? 0 : zj) - yj * zj;
-            total += clip ? clipped(part, dtype) : part;
+            total += clip ? clipped(part) : part;
             *size += fabsl(zj);
             dz[j] = (zj < 0 ? e : 1) / (1 + e) - yj;
             break;
@@ -43,7 +43,7 @@ static long double exact_loss(fbp_loss loss, const double *z, const double *y, i
     if (loss == FBP_LOSS_log_loss) {
         total += mass * logl(sum);
         for (int j = 0; j < out; j++) dz[j] = expl(z[j] - max) / sum * mass - y[j];
-        if (clip) total = clipped(total, dtype);
+        if (clip) total = clipped(total);
     }
     *size += fabsl(total);
     return total;
@@ -86,7 +86,7 @@ static void check_loss(fbp_dtype dtype, const fbp_kernels *k, fbp_loss loss, int
     double got = k->losses.loss[loss](z, &targets, n, out);
     for (int i = 0; i < n; i++) {
         double w = weighted ? weight[first + i] : 1;
-        total += w * exact_loss(loss, z_row + i * out, y_row + i * out, out, clip, dtype, dz, &size);
+        total += w * exact_loss(loss, z_row + i * out, y_row + i * out, out, clip, dz, &size);
         sizes += w * size;
         for (int j = 0; j < out; j++) {
             double want = (double)(dz[j] * w * scale), is = get(z, i * out + j, dtype);
@@ -114,9 +114,9 @@ static void losses_and_their_slopes(fbp_dtype dtype, const fbp_kernels *k) {
                             check_loss(dtype, k, loss, rows[r], CHECK_SIZES[s], labels, way & 1, way >> 1);
 }
 
-/* Reported losses stay between -log(1 - eps) and -log(eps) when asked; the slopes are those without it. */
+/* Reported losses stay between -log(1 - eps) and -log(eps) of float64 when asked; the slopes are those without it. */
 static void losses_are_clipped_when_asked(fbp_dtype dtype, const fbp_kernels *k) {
-    double eps = epsilon_of(dtype), low = -log1p(-eps), high = -log(eps);
+    double eps = DBL_EPSILON, low = -log1p(-eps), high = -log(eps);
     int32_t label[2] = {0, 0};
     for (int right = 0; right < 2; right++)
         for (int loss = FBP_LOSS_log_loss; loss <= FBP_LOSS_binary_log_loss; loss++)
@@ -170,6 +170,24 @@ static void losses_tell_of_nan(fbp_dtype dtype, const fbp_kernels *k) {
                 }
 }
 
+/* A class that is none makes the loss NaN; nothing outside of z is read or written. */
+static void losses_tell_of_classes_that_are_none(fbp_dtype dtype, const fbp_kernels *k) {
+    const int32_t none[] = {5, -1, 1000000, INT32_MAX, INT32_MIN};
+    for (int i = 0; i < 5; i++)
+        for (int row = 0; row < 3; row++) {
+            void *z = at_end(block[0], 3 * 5, dtype), *clean = at_end(block[1], 3 * 5, dtype);
+            int32_t label[3] = {0, 3, 4};
+            fbp_targets targets = {.label = label, .scale = 1, .clip = i % 2};
+            fill_random(z, 3 * 5, -1, 1, dtype);
+            memcpy(clean, z, 3 * 5 * item_of(dtype));
+            k->losses.loss[FBP_LOSS_log_loss](clean, &targets, 3, 5);
+            label[row] = none[i];
+            CHECK(isnan(k->losses.loss[FBP_LOSS_log_loss](z, &targets, 3, 5)), "class %d", none[i]);
+            for (int j = 0; j < 3 * 5; j++)
+                CHECK(j / 5 == row || get(z, j, dtype) == get(clean, j, dtype), "class %d: row %d", none[i], j / 5);
+        }
+}
+
 /* Shifted: logits of any size give probabilities that sum to one. */
 static void probabilities_of_large_logits(fbp_dtype dtype, const fbp_kernels *k) {
     for (int s = 0; s < CHECK_N_SIZES; s++)
@@ -204,6 +222,7 @@ int main(void) {
     at_every_level(losses_and_their_slopes);
     at_every_level(losses_are_clipped_when_asked);
     at_every_level(losses_tell_of_nan);
+    at_every_level(losses_tell_of_classes_that_are_none);
     at_every_level(probabilities_of_large_logits);
     for (int i = 0; i < 3; i++) guarded_free(block[i]);
     return check_report("losses");

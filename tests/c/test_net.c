@@ -118,8 +118,7 @@ static void plans_add_up(fbp_dtype dtype, const fbp_kernels *kernels) {
                 char name[16];
                 snprintf(name, sizeof name, "z[%d]", l);
                 numbers += ((int64_t)widths[l] + 1) * widths[l + 1];
-                CHECK(has_row(plan.arena_rows, plan.n_arena_rows, name) == (l + 1 < n_layers || !config.forward_only),
-                      "%s: %s", what, name);
+                CHECK(has_row(plan.arena_rows, plan.n_arena_rows, name), "%s: %s", what, name);
             }
             CHECK(has_row(plan.arena_rows, plan.n_arena_rows, "x") == !config.sparse, "%s: x", what);
             CHECK(plan.n_params == numbers, "%s: %ld parameters", what, (long)plan.n_params);
@@ -182,6 +181,7 @@ static void gradients_are_differences(fbp_dtype dtype, const fbp_kernels *kernel
                          .col_stride = sizeof(double),
                          .indptr = indptr,
                          .indices = indices,
+                         .n_entries = ROWS * 9,
                          .y_dtype = FBP_F64,
                          .y = y,
                          .weight = weight};

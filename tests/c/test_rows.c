@@ -79,6 +79,7 @@ static fbp_data new_csr(fbp_dtype from, int wide) {
                       .wide_index = wide,
                       .indptr = wide ? (const void *)wide_indptr : CSR_INDPTR,
                       .indices = wide ? (const void *)wide_indices : CSR_INDICES,
+                      .n_entries = CSR_COUNT,
                       .y_dtype = from};
 }
 
@@ -105,6 +106,48 @@ static void gather_reads_csr(fbp_dtype dtype, const fbp_kernels *k) {
                               dtype_name(from), i, j, got, want);
                     }
             }
+}
+
+/* Row 4 has entries 3..6 and row 6 the last: a caller has spoilt one of its columns, or where a row ends. */
+static void csr_that_points_outside_is_left_out(fbp_dtype dtype, const fbp_kernels *k) {
+    static const int32_t no_column[] = {CSR_WIDTH, -1, INT32_MAX, INT32_MIN};
+    static const int64_t no_end[] = {-1, CSR_COUNT + 1, INT32_MAX, INT64_MAX, INT64_MIN};
+    int n_columns = sizeof no_column / sizeof *no_column, n_ends = sizeof no_end / sizeof *no_end;
+    enum { OUT = 149 }; /* blocks of every number of vectors */
+    double zeros[OUT] = {0};
+    int32_t indices[CSR_COUNT];
+    int64_t indptr[X_ROWS + 1];
+    for (int way = 0; way < n_columns + n_ends; way++) {
+        int spoilt = way < n_columns ? 4 : 6; /* row */
+        fbp_data data = new_csr(dtype, way >= n_columns);
+        memcpy(indices, CSR_INDICES, sizeof indices);
+        for (int i = 0; i <= X_ROWS; i++) indptr[i] = CSR_INDPTR[i];
+        if (way < n_columns) {
+            indices[3] = no_column[way];
+            data.indices = indices;
+        } else {
+            indptr[7] = no_end[way - n_columns];
+            data.indptr = indptr;
+        }
+        fbp_source source = fbp_source_of(&data, NULL);
+        void *x = at_end(block[1], X_ROWS * CSR_WIDTH, dtype), *z = at_end(block[2], X_ROWS * OUT, dtype);
+        void *W = at_end(block[3], CSR_WIDTH * OUT, dtype);
+        fill(W, CSR_WIDTH * OUT, 1, dtype);
+        source.kind->gather(&source, k, x, 0, X_ROWS);
+        k->sparse.forward[dtype](z, &source, 0, X_ROWS, W, zeros, OUT);
+        for (int i = 0; i < X_ROWS; i++) {
+            double sum = 0;
+            for (int j = 0; j < CSR_WIDTH; j++) {
+                double want = csr_number(i, j), got = get(x, i * CSR_WIDTH + j, dtype);
+                if (i == 4 && spoilt == 4 && j == CSR_INDICES[3]) want -= 3.5;
+                if (i == 6 && spoilt == 6) want = 0;
+                CHECK(got == want, "way %d, row %d, column %d: %g, not %g", way, i, j, got, want);
+                sum += want;
+            }
+            for (int j = 0; j < OUT; j++)
+                CHECK(get(z, i * OUT + j, dtype) == sum, "way %d, row %d, output %d: not %g", way, i, j, sum);
+        }
+    }
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------ */
@@ -225,8 +268,8 @@ static void batches_fetch_targets_of_every_dtype(fbp_dtype dtype, const fbp_kern
                               want);
                     }
                 }
-                CHECK(fbp_source_weight(&source, first, n) == sum, "the sum of weights is %g, not %g",
-                      fbp_source_weight(&source, first, n), sum);
+                CHECK(fbp_source_weight(&source, 0, first, n) == sum, "the sum of weights is %g, not %g",
+                      fbp_source_weight(&source, 0, first, n), sum);
             }
 }
 
@@ -264,7 +307,8 @@ static void new_sparse(sparse *s, fbp_dtype from, fbp_dtype to, int wide) {
                          .x = values,
                          .wide_index = wide,
                          .indptr = wide ? (const void *)s->wide_indptr : s->indptr,
-                         .indices = wide ? (const void *)s->wide_indices : s->indices};
+                         .indices = wide ? (const void *)s->wide_indices : s->indices,
+                         .n_entries = count};
 }
 
 static const int64_t SPARSE_ORDER[] = {5, 0, 1, 8, 3, 3, 2, 7, 6, 4, 5};
@@ -277,7 +321,7 @@ static void sparse_forward(fbp_dtype dtype, const fbp_kernels *k, const sparse *
     void *z = at_end(block[3], SPARSE_N * out, dtype), *again = at_end(block[4], SPARSE_N * out, dtype);
     fill_random(W, SPARSE_COLUMNS * out, -1, 1, dtype);
     fill_random(b, out, -1, 1, dtype);
-    k->sparse.forward(z, &source, 0, SPARSE_N, W, b, out);
+    k->sparse.forward[dtype](z, &source, 0, SPARSE_N, W, b, out);
     for (int i = 0; i < SPARSE_N; i++)
         for (int j = 0; j < out; j++) {
             double sum = get(b, j, dtype), size = fabs(sum), got = get(z, i * out + j, dtype);
@@ -290,7 +334,7 @@ static void sparse_forward(fbp_dtype dtype, const fbp_kernels *k, const sparse *
         }
     for (int first = 0, n; first < SPARSE_N; first += n) { /* rows cut differently */
         n = 1 + (int)random_below(SPARSE_N - first);
-        k->sparse.forward((char *)again + (size_t)(first * out) * item_of(dtype), &source, first, n, W, b, out);
+        k->sparse.forward[dtype]((char *)again + (size_t)(first * out) * item_of(dtype), &source, first, n, W, b, out);
     }
     CHECK(same_bits(z, again, SPARSE_N * out, dtype), "%s %s: sparse forward depends on the cut", k->isa,
           dtype_name(dtype));
@@ -379,7 +423,7 @@ static void a_sparse_layer_reads_the_rows_of_its_pass(fbp_dtype dtype, const fbp
         fbp_net net;
         const int widths[] = {IN, OUT};
         CHECK(fbp_net_init(&net, &layer, params, 1, widths, NULL, FBP_LOSS_squared_error) == FBP_OK, "a net");
-        fbp_backend be = {.kernels = k, .packed = packed};
+        fbp_backend be = {.kernels = k, .param_dtype = k->dtype, .packed = packed};
         fbp_tape tape = {0};
         fbp_pass p = {.net = &net, .be = &be, .tape = &tape, .params = at_end(block[1], IN * OUT + OUT, dtype)};
         fill_random((void *)p.params, IN * OUT + OUT, -1, 1, dtype);
@@ -389,7 +433,7 @@ static void a_sparse_layer_reads_the_rows_of_its_pass(fbp_dtype dtype, const fbp
 
         const void *W = p.params, *b = fbp_at(p.params, IN * OUT, dtype);
         void *z = at_end(block[2], N * OUT, dtype), *want = at_end(block[3], N * OUT, dtype);
-        k->sparse.forward(want, &source, FIRST, N, W, b, OUT);
+        k->sparse.forward[dtype](want, &source, FIRST, N, W, b, OUT);
         layer.kind->forward(&p, 0, z, 5, N);
         layer.kind->forward(&p, 0, z, 0, 5);
         CHECK(same_bits(z, want, N * OUT, dtype), "%s %s: forward", k->isa, dtype_name(dtype));
@@ -411,6 +455,7 @@ int main(void) {
     for (int i = 0; i < 5; i++) block[i] = guarded_new(SPARSE_COLUMNS * CHECK_LARGEST * sizeof(double));
     at_every_level(gather_reads_any_layout);
     at_every_level(gather_reads_csr);
+    at_every_level(csr_that_points_outside_is_left_out);
     at_every_level(batches_find_their_rows);
     at_every_level(batches_fetch_targets_of_every_dtype);
     at_every_level(sparse_products_are_the_dense_ones);

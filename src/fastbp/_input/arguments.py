@@ -1,12 +1,14 @@
 """Single values: sizes, names, numbers, bytes."""
 
 import re
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from sklearn.utils import check_random_state
 
 from .. import _core
+from .._warnings import warn
 
 DTYPES = ("float32", "float64")
 
@@ -146,6 +148,25 @@ def check_n_threads(n_threads):
     return int(n_threads)
 
 
+class _NoEntropy(ISeedSequence):
+    """For a generator that is seeded at once: it need not ask the system for a seed before."""
+
+    def generate_state(self, n_words, dtype=np.uint32):
+        return np.zeros(n_words, dtype)
+
+
+def generator_of(random_state):
+    """The RandomState of a ``random_state``, as `sklearn.utils.check_random_state` gives it.
+
+    From a number it takes a third of the time, which is as long as all else in a small fit.
+    """
+    if not isinstance(random_state, Integral):
+        return check_random_state(random_state)
+    generator = np.random.RandomState(np.random.MT19937(_NoEntropy()))
+    generator.seed(random_state)
+    return generator
+
+
 def check_alpha(alpha):
     """The L2 penalty as float."""
     if not isinstance(alpha, Real) or not 0 <= alpha < np.inf:
@@ -158,9 +179,8 @@ def clip_batch_size(batch_size, n_rows):
     if batch_size == "auto":
         return min(200, n_rows)
     if batch_size > n_rows:
-        warnings.warn(
+        warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-            f"clipped from {batch_size} to {n_rows}.",
-            stacklevel=2,
+            f"clipped from {batch_size} to {n_rows}."
         )
     return int(min(batch_size, n_rows))

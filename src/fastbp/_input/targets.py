@@ -1,6 +1,8 @@
 """What y may be: the targets of `Network`, by its loss, and those of the estimators."""
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     type_of_target,
@@ -8,7 +10,12 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import column_or_1d
 
-from .arrays import FLOATS, to_array, to_floats
+from .. import _core
+from .._warnings import warn
+from .arrays import FLOATS, is_plain, refuse_dates, to_array, to_floats, validated
+
+# Targets whose mean is so many standard deviations from zero lose digits in float32.
+FAR = 1000
 
 # ---- Network ----
 
@@ -85,13 +92,89 @@ CHECK_TARGET = {
     "poisson": _check_counts,
 }
 
+# ---- estimators ----
+
+
+def is_plain_target(y, n_rows, numbers):
+    """Tell whether y is an array of so many finite numbers or, unless `numbers`, labels."""
+    return (
+        type(y) is np.ndarray
+        and (y.ndim == 1 or (numbers and y.ndim == 2 and y.shape[1] > 1))
+        and y.shape[0] == n_rows
+        and y.dtype.kind in ("iuf" if numbers else "iubfU")
+        and (y.dtype.kind != "f" or _is_finite(y))
+    )
+
+
+def _is_finite(y):
+    if y.ndim == 1 and y.dtype in FLOATS and y.flags.aligned:
+        return _core.all_finite(y[:, np.newaxis])
+    return bool(np.isfinite(y).all())
+
+
+def rows_and_targets_of(draft, X, y, first):
+    """X and y to fit, validated; the draft learns the number of features and their names."""
+    names = hasattr(draft, "feature_names_in_")
+    n_features = None if first else getattr(draft, "n_features_in_", -1)
+    if (
+        (names and not first)
+        or not is_plain(X, n_features)
+        or not is_plain_target(y, X.shape[0], draft._y_numeric)
+    ):
+        if draft._y_numeric:
+            check_numbers(y)
+        return validated(draft, X, y, multi_output=True, y_numeric=draft._y_numeric, reset=first)
+    if names:
+        del draft.feature_names_in_
+    draft.n_features_in_ = X.shape[1]
+    return X, y
+
+
 # ---- regressors ----
+
+
+def check_numbers(y):
+    """Raise TypeError unless y may hold numbers; what is in an array of objects decides itself."""
+    refuse_dates("y", y)
+    kind = getattr(getattr(y, "dtype", None), "kind", "f")
+    if kind in "USV":
+        raise TypeError(f"y has dtype {y.dtype}: it takes real numbers.")
+
+
+def far_from_zero(y):
+    """Tell whether a column of y has a mean of more than `FAR` standard deviations.
+
+    A column of one number only has no digits to lose.
+    """
+    if len(y) < 2:
+        return False
+    low, high = y.min(axis=0), y.max(axis=0)
+    varied = low < high
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Two numbers that are so far apart make a deviation of at least this.
+        least = (high - low) / np.sqrt(2 * len(y))
+        if (np.maximum(-low, high) <= FAR * least).all():
+            return False
+        mean, deviation = (f(axis=0, dtype=np.float64) for f in (y.mean, y.std))
+        return bool((varied & (np.abs(mean) > FAR * deviation)).any())
+
+
+def _without_column(y):
+    """A column of y as a vector, with scikit-learn's warning."""
+    if y.ndim != 2 or y.shape[1] != 1:
+        return y
+    column = column_or_1d(y)
+    warn(
+        "A column-vector y was passed when a 1d array was expected: it takes shape "
+        f"({len(column)},), which y.ravel() has.",
+        DataConversionWarning,
+    )
+    return column
 
 
 def reals(y):
     """Validated y as contiguous (n, n_outputs) of float32 or float64."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
+    y = _without_column(y)
     if y.dtype != np.float32:
         y = y.astype(np.float64, copy=False)
     return np.ascontiguousarray(y.reshape(len(y), -1))
@@ -100,7 +183,10 @@ def reals(y):
 def counts(y):
     """The same; ValueError if a number is negative."""
     if (y < 0).any():
-        raise ValueError(f"y must not be negative with loss='poisson', got {y.min()}.")
+        raise ValueError(
+            "y must not be negative where the output is exp(z), as with loss='poisson', got "
+            f"{y.min()}."
+        )
     return reals(y)
 
 
@@ -120,7 +206,7 @@ def columns(codes):
 def encode_labels(estimator, y, incremental, classes):
     """Learn the classes, or compare them with those learnt; find each label among them.
 
-    Sets ``classes_`` and ``_multilabel_binarizer`` of the estimator.
+    Sets ``classes_`` and ``_binarizer`` of the estimator.
 
     Returns
     -------
@@ -128,21 +214,19 @@ def encode_labels(estimator, y, incremental, classes):
         "constant" is one class only.
     codes : ndarray of shape (n,) or, multilabel, (n, n_classes)
     """
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
+    y = _without_column(y)
     announced = incremental and _check_partial_fit_first_call(estimator, classes)
     first = not hasattr(estimator, "classes_") or not (estimator.warm_start or incremental)
     if announced or first:
         kind = type_of_target(y) if announced else _kind_of_target(y)
-        estimator._multilabel_binarizer = _binarizer(y, kind)
+        estimator._binarizer = _binarizer(y, kind)
     labels, index = _distinct(y)
     if first:
         estimator.classes_ = labels
     else:
-        _compare_classes(estimator, labels)
-    binarizer = getattr(estimator, "_multilabel_binarizer", None)
-    if binarizer is not None:
-        return "multilabel", binarizer.transform(y)
+        _compare_classes(estimator, labels, incremental)
+    if getattr(estimator, "_binarizer", None) is not None:
+        return _binarized(estimator._binarizer, y)
     if y.ndim != 1:
         raise ValueError(
             "The object was not fitted with multilabel input, but y has shape "
@@ -150,8 +234,23 @@ def encode_labels(estimator, y, incremental, classes):
         )
     known = estimator.classes_
     codes = np.searchsorted(known, y if index is None else labels)
-    kind = {1: "constant", 2: "binary"}.get(len(known), "multiclass")
-    return kind, codes if index is None else codes[index]
+    return _kind_of(len(known)), codes if index is None else codes[index]
+
+
+def _kind_of(n_classes):
+    return {1: "constant", 2: "binary"}.get(n_classes, "multiclass")
+
+
+def _binarized(binarizer, y):
+    """Kind and codes by a LabelBinarizer: that of multilabel targets, or one set by the user."""
+    indicator = binarizer.transform(y)
+    if issparse(indicator):
+        indicator = indicator.toarray()
+    if getattr(binarizer, "y_type_", "").startswith("multilabel"):
+        return "multilabel", indicator
+    if indicator.shape[1] == 1:
+        return _kind_of(len(binarizer.classes_)), indicator[:, 0].astype(bool).astype(np.intp)
+    return "multiclass", indicator.argmax(axis=1)
 
 
 def _is_column_of_integers(y):
@@ -190,9 +289,9 @@ def _distinct(y):
     return unique_labels(y), None
 
 
-def _compare_classes(estimator, classes):
+def _compare_classes(estimator, classes, incremental):
     known = estimator.classes_
-    if estimator.warm_start:
+    if estimator.warm_start and not incremental:
         if set(classes) != set(known):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the "

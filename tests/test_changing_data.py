@@ -1,0 +1,95 @@
+"""Another thread rewrites the data of a call: wrong numbers or an error, no hang, no crash."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+# The first two mini-batches have weight at one time and none at another.
+WEIGHTS = """
+import threading
+import numpy as np
+from conftest import make_params
+from fastbp import _core
+
+rng, sizes = np.random.default_rng(0), (8, 128, 128, 1)
+X = rng.normal(size=(512, 8)).astype(np.float32)
+weight = np.ones(512)
+data = _core.Data(X, X[:, :1].copy(), weight)
+trainer = _core.Trainer(sizes, ("relu", "relu"), "squared_error", "float32", 128, "sgd", 4)
+assert trainer.n_threads == 4
+params = make_params(sizes, rng, "float32")
+state = (np.zeros_like(params),)
+order = np.tile(np.arange(512), 10)
+done = threading.Event()
+
+def rewrite():
+    while not done.is_set():
+        weight[:256] = 0.0
+        weight[:256] = 1.0
+
+thread = threading.Thread(target=rewrite, daemon=True)
+thread.start()
+for _ in range(40):
+    trainer.train_epoch(params, state, data, order, 128, alpha=0.0, learning_rate=1e-4)
+done.set()
+thread.join()
+print("done")
+"""
+
+
+def run(script, *arguments):
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=HERE,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.fail("the call never ends")
+
+
+def test_threads_agree_on_mini_batches_whose_weights_change():
+    done = run(WEIGHTS)
+    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
+
+
+# The arrays are spoilt after they were checked, as another thread may do at any moment of a call.
+SPOILT = """
+import sys
+import numpy as np
+import scipy.sparse as sp
+from conftest import make_params
+from fastbp import _core
+
+part, sparse = sys.argv[1], sys.argv[2] == "sparse"
+rng, sizes = np.random.default_rng(0), (60, 64, 3)
+X = sp.random_array((400, 60), density=0.1, format="csr", rng=rng, dtype=np.float32)
+X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+y = rng.integers(0, 3, 400).astype(np.int32)
+trainer = _core.Trainer(sizes, ("relu",), "log_loss", "float32", 50, "none", 2, 0, sparse)
+params = make_params(sizes, rng, "float32")
+data, grad = _core.Data(X, y), np.empty_like(params)
+expected = trainer.value_and_grad(params, data, grad)
+array = y if part == "y" else getattr(X, part)
+good = array.copy()
+for bad in (10**8, -(10**8), 2**31 - 1, -(2**31)):
+    array[50:] = bad
+    loss = trainer.value_and_grad(params, data, grad)
+    assert np.isnan(loss) if part == "y" else np.isfinite(loss) and loss != expected, loss
+    array[:] = good
+    assert trainer.value_and_grad(params, data, grad) == expected
+print("done")
+"""
+
+
+@pytest.mark.parametrize("layer", ["sparse", "dense"])
+@pytest.mark.parametrize("part", ["indices", "indptr", "y"])
+def test_what_points_outside_is_left_out(part, layer):
+    done = run(SPOILT, part, layer)
+    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
