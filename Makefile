@@ -29,8 +29,8 @@ install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-c test-clang isa docs lint format bench bench-peers compare ab sanitize wheel clean \
-	FORCE
+.PHONY: help build demo test test-c test-clang isa docs lint format bench bench-parts bench-peers compare ab sanitize mutants \
+	wheel clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -83,6 +83,9 @@ isa: $(BUILT) ## run the tests once per instruction set and kind of dense layer
 			FASTBP_DISABLE_CPU=$$off FASTBP_DENSE=$$dense $(PY) -m pytest $(ARGS); \
 		done; \
 	done
+
+mutants: $(VENV)/.installed ## put small faults into a copy of the code, one by one: do the tests notice?
+	@$(PY) tests/mutants/run.py $(ARGS)
 
 docs: $(BUILT) ## run the examples in README.md, docs/ and the docstrings
 	@$(PY) -m pytest tests/test_docs.py $(ARGS)
@@ -154,7 +157,10 @@ $(VENV)/.bench: $(VENV)/.installed
 	$(call install_listed,$(call extra,bench))
 	@touch $@
 
-bench: $(BUILT) $(VENV)/.bench ## time kernels, steps, fits and predictions
+bench: $(BUILT) $(VENV)/.bench ## time short calls of fastbp beside those of scikit-learn
+	@$(PY) bench/calls.py $(ARGS)
+
+bench-parts: $(BUILT) $(VENV)/.bench ## time kernels, steps, fits and predictions of fastbp alone
 	@$(PY) -m pytest bench $(ARGS)
 
 bench-peers: $(VENV)/.bench ## install the libraries that `make compare` sets beside fastbp

@@ -12,7 +12,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 COMMAND = "make bench-peers compare ARGS=--readme"
 
 
-def _table(head, rows, left=1):
+def table(head, rows, left=1):
     """Lines of a Markdown table, padded so that it can be read as plain text too."""
     lines = [list(map(str, row)) for row in [head, *rows]]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(head))]
@@ -28,7 +28,8 @@ def _table(head, rows, left=1):
     return [padded(lines[0]), "| " + " | ".join(rule) + " |", *map(padded, lines[1:])]
 
 
-def _number(x):
+def number(x):
+    """Format a positive number with about three digits."""
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
@@ -40,7 +41,7 @@ def _time(found, scale=1e6):
     if found is None:
         return ""
     low, middle, high = (found[key] * scale for key in ("q1", "median", "q3"))
-    return f"{_number(middle)} ({_number(low)}..{_number(high)})"
+    return f"{number(middle)} ({number(low)}..{number(high)})"
 
 
 def _ratio(cell, name):
@@ -69,14 +70,15 @@ def ratio_table(results):
     for cell in cells:
         own = cell["contenders"].get("fastbp") or cell["contenders"].get("fastbp-fit")
         if own:
-            time = f"{_number(own['median'] * 1e6)} µs/{cell['unit']}"
+            time = f"{number(own['median'] * 1e6)} µs/{cell['unit']}"
             what = [cell["case"], _layers(cell), str(cell["batch"]), cell["dtype"]]
             rows.append([*what, time, *(_ratio(cell, n) for n in names)])
     head = ["case", "layers", "batch", "dtype", "fastbp", *(COLUMNS[n] for n in names)]
-    return _table(head, rows, 2)
+    return table(head, rows, 2)
 
 
-def _machine_line(results):
+def machine_line(results):
+    """Say in one line what the results were measured on and with."""
     machine = results["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
     return (
@@ -107,7 +109,7 @@ def readme_part(results, picture):
         "",
         *ratio_table(results),
         "",
-        _machine_line(results),
+        machine_line(results),
         "",
         f"![Time of each peer over the time of fastbp]({picture})",
         "",
@@ -145,7 +147,7 @@ def _times_section(cells):
                 + ["" if error is None else f"{error:.1e}"]
             )
     head = ["case", "dtype", "contender", "threads", "µs (quartiles)", "runs", "ratio", "parity"]
-    return _table(head, rows, 4)
+    return table(head, rows, 4)
 
 
 def _memory_section(memory):
@@ -157,15 +159,15 @@ def _memory_section(memory):
                 plan = found["planned"]
                 sizes = [f"{b / 2**20:.1f}" if b is not None else "" for b in (found["peak"], plan)]
             rows.append([entry["case"], entry["dtype"], name, *sizes])
-    return _table(["case", "dtype", "contender", "peak MiB", "plan MiB"], rows, 3)
+    return table(["case", "dtype", "contender", "peak MiB", "plan MiB"], rows, 3)
 
 
 def _widths_section(sweep):
     rows = [
-        [n, *(_number(us) for us in found["us"]), f"{found['cliff']:.2f}"]
+        [n, *(number(us) for us in found["us"]), f"{found['cliff']:.2f}"]
         for n, found in sweep["threads"].items()
     ]
-    return _table(["threads", *sweep["widths"], "cliff"], rows)
+    return table(["threads", *sweep["widths"], "cliff"], rows)
 
 
 def full_report(results):
@@ -175,7 +177,7 @@ def full_report(results):
     -------
     str
     """
-    lines = ["# fastbp beside its peers", "", _machine_line(results), ""]
+    lines = ["# fastbp beside its peers", "", machine_line(results), ""]
     if results["settings"]["quick"]:
         lines += ["*A quick look, not a result: few runs of small work.*", ""]
     if results["missing"]:
@@ -209,7 +211,7 @@ def full_report(results):
         lines += [
             "## Import, milliseconds",
             "",
-            *_table(["module", "median (quartiles)"], rows),
+            *table(["module", "median (quartiles)"], rows),
             "",
         ]
     return "\n".join(lines)

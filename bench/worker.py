@@ -22,35 +22,36 @@ class WorkerError(RuntimeError):
     """What went wrong in the process of a contender, in one line."""
 
 
-class Worker:
-    """The process of one contender with one number of threads.
+class Process:
+    """A process that answers commands; a context manager.
 
     Parameters
     ----------
-    contender : type
-        Subclass of `Contender`.
-    case : Case
-    dtype : str
-    n_threads : int
-    variant : str
-        One of the contender's variants.
-    seed : int
+    commands : type
+        An instance is made in the process, and its methods are the commands.
+    arguments : tuple
+        For its constructor.
+    n_cores : int or None
+        How many cores the process may use; None for those of this one.
+    blas_threads : int or None
+        For BLAS and OpenMP libraries; None for what they choose themselves.
     """
 
-    def __init__(self, contender, case, dtype, n_threads, variant="", seed=0):
-        self.contender, self.n_threads, self.variant = contender, n_threads, variant
+    def __init__(self, commands, arguments, n_cores=None, blas_threads=None):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        arguments = (theirs, contender, case, dtype, n_threads, variant, seed)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        inner = str(n_threads if contender.inner_threads else 1)
+        process = context.Process(
+            target=_serve, args=(theirs, commands, arguments, n_cores), daemon=True
+        )
+        self._process = process
         before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, inner))
+        if blas_threads is not None:
+            os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(blas_threads)))
         try:
-            self._process.start()
+            process.start()
         finally:
             for name, value in before.items():
-                os.environ.pop(name)
+                os.environ.pop(name, None)
                 if value is not None:
                     os.environ[name] = value
         theirs.close()
@@ -89,11 +90,34 @@ class Worker:
         self.close()
 
 
-def _serve(pipe, contender, case, dtype, n_threads, variant, seed):
+class Worker(Process):
+    """The process of one contender with one number of threads.
+
+    Parameters
+    ----------
+    contender : type
+        Subclass of `Contender`.
+    case : Case
+    dtype : str
+    n_threads : int
+    variant : str
+        One of the contender's variants.
+    seed : int
+    """
+
+    def __init__(self, contender, case, dtype, n_threads, variant="", seed=0):
+        self.contender, self.n_threads, self.variant = contender, n_threads, variant
+        arguments = (contender, case, dtype, n_threads, variant, seed)
+        super().__init__(
+            _Commands, arguments, n_threads, n_threads if contender.inner_threads else 1
+        )
+
+
+def _serve(pipe, commands, arguments, n_cores):
     cores = sorted(os.sched_getaffinity(0))
-    if n_threads < len(cores):
-        os.sched_setaffinity(0, cores[-n_threads:])
-    commands = _Commands(contender(), case, dtype, n_threads, variant, seed)
+    if n_cores is not None and n_cores < len(cores):
+        os.sched_setaffinity(0, cores[-n_cores:])
+    commands = commands(*arguments)
     while True:
         try:
             command, arguments = pipe.recv()
@@ -114,7 +138,7 @@ class _Commands:
     """What a worker can be asked for."""
 
     def __init__(self, contender, case, dtype, n_threads, variant, seed):
-        self._contender, self._case, self._dtype = contender, case, dtype
+        self._contender, self._case, self._dtype = contender(), case, dtype
         self._arguments = (case, dtype, n_threads, seed, variant)
 
     def parity(self):
