@@ -140,12 +140,23 @@ class Watch:
         self._thread.join()
 
 
+def settled_threads():
+    """The number of threads, when none that was joined is in the kernel's list any more."""
+    n = count_threads()
+    while True:
+        time.sleep(0.02)
+        n, last = count_threads(), n
+        if n == last:
+            return n
+
+
 def most_new_threads(work):
     """The most threads at once that `work` starts, and those that it leaves behind."""
     with Watch(count_threads) as watch:
-        before = count_threads()
+        before = settled_threads()
+        start = len(watch.seen)
         work()
-        most = max(watch.seen) - before
+        most = max(watch.seen[start:], default=before) - before
         # A joined thread may stay in the kernel's list for a moment.
         deadline = time.monotonic() + 5
         while count_threads() > before and time.monotonic() < deadline:
