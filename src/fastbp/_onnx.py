@@ -156,7 +156,7 @@ def _is_multilabel(estimator):
     binarizer = getattr(estimator, "_binarizer", None)
     multilabel = getattr(binarizer, "y_type_", "").startswith("multilabel")
     if binarizer is not None and not multilabel:
-        raise NotImplementedError(
+        raise ValueError(
             f"{type(estimator).__name__} has a _label_binarizer of its own, {binarizer!r}: only "
             "the labels in classes_ can be exported."
         )
@@ -221,8 +221,8 @@ def _operator_of(estimator, parameter):
     """The ONNX operator of the function that an attribute of the estimator names."""
     name = getattr(estimator, parameter)
     if name not in OPERATORS:
-        raise NotImplementedError(
+        raise ValueError(
             f"{type(estimator).__name__} has {parameter}={name!r}, which cannot be converted to "
-            f"ONNX; what can is {', '.join(map(repr, OPERATORS))}"
+            f"ONNX: it takes one of {', '.join(map(repr, OPERATORS))}."
         )
     return OPERATORS[name]
