@@ -22,6 +22,9 @@ CORE := $(sort $(wildcard csrc/*.c csrc/*/*.c))
 CORE_HEADERS := $(sort $(wildcard csrc/*.h csrc/*/*.h))
 BUILT := $(VENV)/.built
 MAX_WHEEL_BYTES := 1000000
+# PyTorch, for tests and measurements. Where PyPI's brings CUDA, which nothing here uses, pip finds a smaller one with
+# PIP_INDEX_URL=https://download.pytorch.org/whl/cpu
+TORCH := torch==2.13.0
 
 # Installs what pyproject.toml lists under a key, so that no list of packages stands here.
 install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml', 'rb')); \
@@ -29,8 +32,8 @@ install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-c test-clang isa docs lint format bench bench-parts bench-peers compare ab sanitize mutants \
-	wheel clean FORCE
+.PHONY: help build demo test test-c test-clang test-parameters test-torch isa docs pictures lint format bench \
+	bench-features bench-parts bench-peers compare ab sanitize mutants wheel clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -72,6 +75,13 @@ demo: $(BUILT) ## train on the digits data beside scikit-learn
 test: $(BUILT) ## run the tests
 	@$(PY) -m pytest $(ARGS)
 
+test-parameters: $(BUILT) ## scikit-learn's checks with each parameter of ours at another value, in turn
+	@$(PY) -m pytest tests/test_every_parameter.py -m each_parameter $(ARGS)
+
+test-torch: $(BUILT) ## install PyTorch and compare with it: activations, losses, optimizers, gradients
+	$(PIP) $(TORCH)
+	@$(PY) -m pytest tests/test_torch.py $(ARGS)
+
 # The test suite at every level that this machine has, with either implementation of the products.
 isa: $(BUILT) ## run the tests once per instruction set and kind of dense layer
 	@set -e; for off in "" avx512 avx512,avx2; do \
@@ -89,6 +99,9 @@ mutants: $(VENV)/.installed ## put small faults into a copy of the code, one by 
 
 docs: $(BUILT) ## run the examples in README.md, docs/ and the docstrings
 	@$(PY) -m pytest tests/test_docs.py $(ARGS)
+
+pictures: $(BUILT) ## draw the pictures of docs/ again
+	@for script in docs/images/*.py; do $(PY) $$script; done
 
 $(VENV)/.lint: $(VENV)/.made pyproject.toml
 	$(call install_listed,$(call extra,lint))
@@ -160,11 +173,14 @@ $(VENV)/.bench: $(VENV)/.installed
 bench: $(BUILT) $(VENV)/.bench ## time short calls of fastbp beside those of scikit-learn
 	@$(PY) bench/calls.py $(ARGS)
 
+bench-features: $(BUILT) $(VENV)/.bench ## time a training step with each feature beside a plain one
+	@$(PY) bench/features.py $(ARGS)
+
 bench-parts: $(BUILT) $(VENV)/.bench ## time kernels, steps, fits and predictions of fastbp alone
 	@$(PY) -m pytest bench $(ARGS)
 
 bench-peers: $(VENV)/.bench ## install the libraries that `make compare` sets beside fastbp
-	$(PIP) scikit-learn torch==2.13.0 jax
+	$(PIP) scikit-learn $(TORCH) jax
 
 compare: $(BUILT) $(VENV)/.bench ## measure fastbp beside the peers that are installed
 	@$(PY) bench/compare.py $(ARGS)

@@ -33,17 +33,34 @@
     X(FBP_ETOOSMALL, "ValueError",    "max_memory is too small for one row") \
     X(FBP_ETHREAD,   "RuntimeError",  "the thread team could not be started")
 
-#define FBP_ACTIVATIONS(X) X(identity) X(logistic) X(tanh) X(relu)
-/*                 name             output activation */
-#define FBP_LOSSES(X) X(squared_error, identity) X(log_loss, softmax) X(binary_log_loss, logistic) X(poisson, exp)
+/* The long ones take more code in each kernel, and have fewer kernels of their own: see gemm/gemv_template.h. */
+#define FBP_ACTIVATIONS(X) FBP_SHORT_ACTIVATIONS(X) FBP_LONG_ACTIVATIONS(X)
+#define FBP_SHORT_ACTIVATIONS(X) X(identity) X(logistic) X(tanh) X(relu) X(leaky_relu)
+#define FBP_LONG_ACTIVATIONS(X) X(elu) X(selu) X(gelu) X(silu) X(mish) X(softplus)
+/* Outputs of the net for each column of y: those of gaussian_nll are all means, then all raw deviations s, of which
+ * exp(s) + FBP_LEAST_VARIANCE is the variance.
+ *    name             output activation  outputs */
+#define FBP_LOSSES(X) \
+    X(squared_error,   identity,     1) \
+    X(log_loss,        softmax,      1) \
+    X(binary_log_loss, logistic,     1) \
+    X(poisson,         exp,          1) \
+    X(absolute_error,  identity,     1) \
+    X(huber,           identity,     1) \
+    X(log_cosh,        identity,     1) \
+    X(quantile,        identity,     1) \
+    X(gamma,           exp,          1) \
+    X(gaussian_nll,    mean_and_std, 2)
+#define FBP_LEAST_VARIANCE 1e-6
 /*                     name, state vectors, their names in a plan; `none` leaves the parameters alone */
-#define FBP_OPTIMIZERS(X) X(none, 0) X(sgd, 1, "velocity") X(nesterov, 1, "velocity") X(adam, 2, "m", "v")
+#define FBP_OPTIMIZERS(X) X(none, 0) X(sgd, 1, "velocity") X(nesterov, 1, "velocity") X(adam, 2, "m", "v") \
+    X(adamw, 2, "m", "v")
 
 #define FBP_ENUM_STATUS(name, exception, text) name,
 typedef enum { FBP_STATUSES(FBP_ENUM_STATUS) FBP_N_STATUS } fbp_status;
 #define FBP_ENUM_ACT(name) FBP_ACT_##name,
 typedef enum { FBP_ACTIVATIONS(FBP_ENUM_ACT) FBP_N_ACT } fbp_activation;
-#define FBP_ENUM_LOSS(name, output) FBP_LOSS_##name,
+#define FBP_ENUM_LOSS(name, output, outputs) FBP_LOSS_##name,
 typedef enum { FBP_LOSSES(FBP_ENUM_LOSS) FBP_N_LOSS } fbp_loss;
 #define FBP_ENUM_OPT(name, states, ...) FBP_OPT_##name,
 typedef enum { FBP_OPTIMIZERS(FBP_ENUM_OPT) FBP_N_OPT } fbp_optimizer;
@@ -52,6 +69,7 @@ extern const char *const fbp_status_text[FBP_N_STATUS];
 extern const char *const fbp_status_exception[FBP_N_STATUS];
 extern const char *const fbp_activation_name[FBP_N_ACT];
 extern const char *const fbp_loss_name[FBP_N_LOSS];
+extern const int fbp_loss_outputs[FBP_N_LOSS];
 extern const char *const fbp_optimizer_name[FBP_N_OPT];
 extern const int fbp_optimizer_states[FBP_N_OPT];
 extern const char *const fbp_optimizer_state_name[FBP_N_OPT][2];
@@ -117,19 +135,28 @@ typedef struct {
 } fbp_blas;
 
 typedef struct {
-    int n_layers;      /* of weights */
-    const int *widths; /* n_layers + 1, read while the trainer is made */
-    const int *acts;   /* n_layers - 1, one per hidden layer */
+    int n_layers;              /* of weights */
+    const int *widths;         /* n_layers + 1, read while the trainer is made */
+    const int *acts;           /* n_layers - 1, one per hidden layer */
     fbp_loss loss;
-    fbp_dtype dtype;   /* F32 or F64 */
+    fbp_dtype dtype;           /* F32 or F64 */
     fbp_optimizer optimizer;
-    int64_t batch;     /* rows of a mini-batch */
-    int n_threads;     /* at most */
-    size_t max_memory; /* bytes of the arena at most; 0: no limit */
-    int sparse;        /* X will be CSR, and the first layer works from its non-zeros */
+    int64_t batch;             /* rows of a mini-batch */
+    int n_threads;             /* at most */
+    size_t max_memory;         /* bytes of the arena at most; 0: no limit */
+    int sparse;                /* X will be CSR, and the first layer works from its non-zeros */
     int forward_only;
-    int params_f32;    /* with forward_only: params are F32, whatever dtype is */
+    int params_f32;            /* with forward_only: params are F32, whatever dtype is */
     const fbp_blas *blas;
+    const double *loss_params; /* a number for each output where the loss has a parameter: delta of huber (NULL: 1), the
+                                * quantile (NULL: 0.5); read while the trainer is made, as what follows */
+    double label_smoothing;    /* s of the log losses: targets (1 - s) y + s / classes; of two classes where each output
+                                * is one of its own */
+    const double *dropout;     /* n_layers: the share of each layer's input that an epoch drops, or NULL */
+    int64_t max_rows;          /* of a pass over the arena at most; 0: a mini-batch */
+    int input_grad;            /* fbp_trainer_value_grad gives dJ/dX too */
+    int keep_grad;             /* the gradient of a mini-batch is made whole before the update: for max_grad_norm */
+    int asks;                  /* there is room for what fbp_epoch.ask answers */
 } fbp_config;
 
 typedef struct fbp_trainer fbp_trainer;
@@ -164,6 +191,25 @@ fbp_plan fbp_trainer_plan(const fbp_trainer *tr);
 void fbp_trainer_forget_team(fbp_trainer *tr);
 fbp_status fbp_trainer_start_team(fbp_trainer *tr);
 
+/* What the caller's own loss is asked, for the n rows of a pass: the output, after the output activation, and what
+ * belongs to it, in the net's dtype; rows are contiguous. */
+typedef struct {
+    int64_t first, n;     /* rows first..first+n of the call */
+    const void *output;   /* (n, out) */
+    const void *y;        /* (n, columns of y); anything if the data have none */
+    const double *weight; /* (n) or NULL */
+    void *d_output;       /* answer: (n, out), derivative of the rows' losses by the output */
+    double *loss;         /* answer: (n), the rows' losses; weights and the mean are applied later */
+} fbp_question;
+
+/* What is wanted of a forward pass, for the n rows; matrices in one dtype, that of the net or F64. */
+typedef struct {
+    fbp_dtype dtype;
+    void *result;  /* (n, out) */
+    int raw;       /* z of the last layer, before the output activation */
+    void **hidden; /* a of every hidden layer, (n, width) each; or NULL */
+} fbp_output;
+
 typedef struct {
     /* in */
     const fbp_data *data;
@@ -171,7 +217,19 @@ typedef struct {
     int64_t n, batch;
     void *params, *state[2];
     double alpha, learning_rate, momentum, beta_1, beta_2, epsilon, loss_scale;
-    int clip; /* report log losses with probabilities clipped at float64's epsilon */
+    double weight_decay;  /* of adamw */
+    const double *rates;  /* the learning rate of each mini-batch from `row` on; or NULL: learning_rate */
+    double max_grad_norm; /* a longer gradient is shortened to this length; 0: none is. Needs config.keep_grad */
+    void *ema;            /* (n_params): ema += (1 - ema_decay) (params - ema) after each update; or NULL */
+    double ema_decay;
+    uint64_t seed;        /* of the masks of dropout, together with t */
+    int sum;              /* fbp_trainer_value_grad: the sum over the rows instead of the mean */
+    void *grad_x; /* fbp_trainer_value_grad: (n, features) for dJ/dX in the net's dtype, or NULL; config.input_grad */
+    int clip;     /* report log losses with probabilities clipped at float64's epsilon, unless labels are smoothed */
+    /* The caller's own loss instead of the net's, asked once per pass by the thread that calls; other than 0 ends the
+     * call early as poll does. NULL: the net's. Needs config.asks. */
+    int (*ask)(void *context, const fbp_question *question);
+    const fbp_output *output; /* of value_grad: the output of the rows, too, without hidden; or NULL */
     /* Asked about every 50 ms, by the thread that calls, which waits for the answer: other than 0 ends the call early,
      * and its result means nothing. An epoch keeps the mini-batches before the one that was given up, of which no
      * parameter was changed; another call goes on from there. NULL: never asked. */
@@ -189,13 +247,6 @@ typedef struct {
 void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch);
 /* Value and, with grad, exact gradient of the (weighted) mean loss over the n rows. */
 double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad);
-/* What is wanted of a forward pass, for the n rows; matrices in one dtype, that of the net or F64. */
-typedef struct {
-    fbp_dtype dtype;
-    void *result;  /* (n, out) */
-    int raw;       /* z of the last layer, before the output activation */
-    void **hidden; /* a of every hidden layer, (n, width) each; or NULL */
-} fbp_output;
 void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, const fbp_output *output);
 
 #endif

@@ -52,6 +52,7 @@ enum {
     FBP_SPARE_THREADS = 8,          /* whose scratch max_memory leaves room for */
     FBP_SMALL_SHARE = 8,            /* a gradient of one part in 8 of the arena is small enough to be kept whole */
     /* elementwise */
+    FBP_DROP_ROWS = 16,            /* of a GEMV whose input is dropped, made at a time */
     FBP_GATHER_AHEAD = 2,          /* rows that a gather prefetches ahead */
     FBP_GATHER_BYTES = 4096,       /* of each of them at most */
     FBP_LOSS_BLOCK = 64,           /* rows (or columns) whose intermediate values live on the stack */

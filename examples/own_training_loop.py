@@ -1,7 +1,8 @@
-"""A training loop of one's own with `fastbp.Network`: what the estimators do not offer.
+"""A training loop of one's own with `fastbp.Network`, down to the update.
 
 First mini-batches with the gradient clipped to a length, written out in NumPy; then SciPy's
 L-BFGS-B over all rows, from where the mini-batches left off. `Network` supplies loss and gradient.
+`optimizers.py` has the same kind of loop with an update that is ready-made.
 Run ``python examples/own_training_loop.py``.
 """
 

@@ -25,6 +25,16 @@ TOLERANCE = {
 
 NET_SIZES = (12, 9, 5, 3)
 
+# Losses that take any numbers as y.
+OF_NUMBERS = (
+    "squared_error",
+    "absolute_error",
+    "huber",
+    "log_cosh",
+    "quantile",
+    "gaussian_nll",
+)
+
 
 @pytest.fixture
 def net():
@@ -52,15 +62,22 @@ def core_name(loss, n_outputs):
     return "binary_log_loss" if (loss, n_outputs) == ("log_loss", 1) else loss
 
 
-def make_targets(loss, n, n_outputs, rng):
+def n_outputs_of(loss, n_columns):
+    """Outputs of a net for so many columns of y (classes, for class indices)."""
+    return reference.LOSSES[loss].outputs * n_columns
+
+
+def make_targets(loss, n, n_columns, rng):
     """Targets of every kind that the loss takes, and some on its edges (0, 1)."""
-    if loss == "squared_error":
-        return rng.normal(size=(n, n_outputs))
+    if loss == "gamma":
+        return rng.gamma(2.0, 0.7, size=(n, n_columns)) + 0.05
+    if loss in OF_NUMBERS:
+        return rng.normal(size=(n, n_columns))
     if loss == "poisson":
-        return rng.poisson(1.5, size=(n, n_outputs)).astype(float)
-    if loss == "log_loss" and n_outputs > 1:
-        return rng.integers(0, n_outputs, size=n)
-    return rng.integers(0, 2, size=(n, n_outputs)).astype(float)
+        return rng.poisson(1.5, size=(n, n_columns)).astype(float)
+    if loss == "log_loss" and n_columns > 1:
+        return rng.integers(0, n_columns, size=n)
+    return rng.integers(0, 2, size=(n, n_columns)).astype(float)
 
 
 def make_params(layer_sizes, rng, dtype="float64"):

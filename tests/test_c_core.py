@@ -1,6 +1,7 @@
 """The C core tested without Python: every program of tests/c, built with the core and run."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from c_programs import CORE, C, core_flags, finish, start
@@ -28,10 +29,23 @@ def core(tmp_path_factory):
     return objects
 
 
+@pytest.fixture(scope="session")
+def outcomes(core, tmp_path_factory):
+    """Every program, being built and run: two at a time."""
+    folder = tmp_path_factory.mktemp("programs")
+
+    def outcome(program):
+        binary = folder / program
+        finish(start(*core_flags(), C / f"{program}.c", *core, "-o", binary, "-lm"))
+        return subprocess.run([binary], capture_output=True, text=True, timeout=200)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        longest_first = sorted(PROGRAMS, key=lambda program: program != "test_dense")
+        yield {program: pool.submit(outcome, program) for program in longest_first}
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_core_without_python(core, program, tmp_path):
-    binary = tmp_path / program
-    finish(start(*core_flags(), C / f"{program}.c", *core, "-o", binary, "-lm"))
-    done = subprocess.run([binary], capture_output=True, text=True, timeout=120)
+def test_core_without_python(outcomes, program):
+    done = outcomes[program].result()
     how = f"ended with {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
     assert done.returncode == 0, f"{program} {how}\n{done.stdout}\n{done.stderr}"

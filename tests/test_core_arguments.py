@@ -57,6 +57,17 @@ REFUSED = {
     "an empty mini-batch": (lambda: epoch(batch=0), "batch_size must be between 1 and 8, got 0"),
     "wide X": (lambda: epoch(data=_core.Data(np.ones((N, 7)), Y)), "X has 7 features"),
     "wide y": (lambda: epoch(data=_core.Data(X, np.ones((N, 4)))), "y has 4 columns"),
+    "y as wide as means and deviations": (
+        lambda: _core.Trainer((6, 4), (), "gaussian_nll", "float64", 8).loss(
+            np.zeros(28), _core.Data(X, np.ones((N, 4)))
+        ),
+        "y has 4 columns, the net has 4 outputs and takes 2",
+    ),
+    "a mean without a deviation": (
+        lambda: _core.Trainer(SIZES, ("tanh",), "gaussian_nll", "float64", 8),
+        "needs 2 outputs for each column of y, the net has 3",
+    ),
+    "a parameter too few": (lambda: trainer(loss_params=(1.0, 1.0)), "one number per output, 3"),
     "no y": (lambda: epoch(data=_core.Data(X)), "data has no y"),
     "classes": (lambda: epoch(data=_core.Data(X, np.zeros(N, np.int32))), "class indices as y"),
     "y of other rows": (lambda: _core.Data(X, Y[:-1]), "with 20 rows"),

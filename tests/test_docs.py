@@ -14,6 +14,7 @@ import os
 import pkgutil
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from fastbp._optim import SOLVERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("[!_]*.py"))
 # What the code of a page imports and may be missing; then the code is not run.
 NEEDS = {"onnx.md": ("skl2onnx", "onnxruntime")}
 MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
@@ -82,11 +83,41 @@ def test_docstring_examples(name):
     assert doctest.testmod(module).failed == 0
 
 
+@pytest.fixture
+def run_example(tmp_path, monkeypatch):
+    """Runs a script; its picture goes to `tmp_path`."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.delitem(sys.modules, "_picture", raising=False)
+
+    def run(script):
+        monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path)])
+        runpy.run_path(str(script), run_name="__main__")
+
+    yield run
+    sys.modules.pop("_picture", None)
+    if sys.modules.get("matplotlib.pyplot"):
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
-def test_examples_run(script, capsys):
-    runpy.run_path(str(script), run_name="__main__")
-    assert capsys.readouterr().out
+def test_examples_run(script, run_example, capsys, tmp_path):
+    run_example(script)
+    out = capsys.readouterr().out
+    assert out
+    pictures = [f"picture: {path}\n" in out for path in tmp_path.iterdir()]
+    could_draw = importlib.util.find_spec("matplotlib") and "nothing to show" not in out
+    assert pictures == ([True] if could_draw and "save(" in script.read_text() else [])
+
+
+def test_examples_run_without_matplotlib(run_example, capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    run_example(ROOT / "examples" / "saliency.py")
+    out = capsys.readouterr().out
+    assert "matplotlib is not installed" in out and "gradient by the input" in out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

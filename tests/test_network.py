@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import reference
-from conftest import TOLERANCE, core_name, make_targets, relative_error
+from conftest import TOLERANCE, core_name, make_targets, n_outputs_of, relative_error
 from scipy import sparse
 
 import fastbp
@@ -90,6 +90,7 @@ def test_a_copy_computes_the_same(net, data):
 @pytest.mark.parametrize("loss", _core.LOSSES)
 @pytest.mark.parametrize("n_outputs", [1, 4])
 def test_forward_is_after_the_output_activation(loss, n_outputs):
+    n_outputs = n_outputs_of(loss, n_outputs)
     net = fastbp.Network((6, n_outputs), loss=loss, dtype="float64", batch_size=8)
     params = net.init_params(0)
     X = np.random.default_rng(0).normal(size=(21, 6))
@@ -125,8 +126,8 @@ def test_class_indices_of_any_integer_type(kind):
 
 
 @pytest.mark.parametrize("loss", _core.LOSSES)
-def test_one_output_takes_a_vector_or_a_column(loss):
-    net = fastbp.Network((5, 1), loss=loss, dtype="float64")
+def test_one_column_is_taken_as_a_vector_too(loss):
+    net = fastbp.Network((5, n_outputs_of(loss, 1)), loss=loss, dtype="float64")
     y = make_targets(loss, 9, 1, np.random.default_rng(0))
     params, X = net.init_params(0), np.random.default_rng(0).normal(size=(9, 5))
     value = net.loss(params, X, y)
@@ -195,4 +196,4 @@ def test_a_network_keeps_one_trainer(net):
     with net._trainer(10) as outer:
         with net._trainer(10) as inner:
             assert inner is not outer
-    assert net._idle == [inner]
+    assert list(net._idle.values()) == [inner]

@@ -185,6 +185,12 @@ def test_bad_data_is_named(net, data, method, change, error, message):
         ("binary_log_loss", 2, [[0, np.nan]] * 4, r"y has values from nan"),
         ("poisson", 1, [0, 1, -2, 3], r"y has values from -2.0.*poisson"),
         ("poisson", 1, [0, 1, np.inf, 3], r"y has values from 0.0 to inf.*poisson"),
+        ("gamma", 1, [0, 1, 2, 3], r"y has values from 0.0 to 3.0: loss='gamma'.*above 0"),
+        ("gamma", 1, [1, np.inf, 2, 3], r"y has values from 1.0 to inf.*gamma"),
+        ("gamma", 1, [1, np.nan, 2, 3], r"y has values from nan.*gamma"),
+        ("gaussian_nll", 4, [[0, 1, 2, 3]] * 4, r"shape \(4, 4\): it takes \(4, 2\).*takes 2 col"),
+        ("gaussian_nll", 2, [[0, 1]] * 4, r"shape \(4, 2\): it takes \(4, 1\) or \(4,\)"),
+        ("huber", 2, [0, 1, 2, 3], r"y has shape \(4,\): it takes \(4, 2\)"),
     ],
 )
 def test_bad_targets_are_named(loss, n_outputs, y, message):

@@ -41,11 +41,15 @@ def calls(work):
     return library.count_alloc_stop()
 
 
-def epochs(n_threads, X, n_steps):
-    sparse_rows = sparse.issparse(X)
+def epochs(n_threads, X, n_steps, everything=False):
+    sparse_rows, more = sparse.issparse(X), {}
+    activations, optimizer = ("relu", "tanh"), "adam"
+    if everything:
+        activations, optimizer = ("gelu", "mish"), "adamw"
+        more = dict(dropout=(0.1, 0.2, 0.3), keep_grad=True, label_smoothing=0.1)
     trainer = _core.Trainer(
-        SIZES, ("relu", "tanh"), "log_loss", "float32", BATCH, "adam", n_threads,
-        sparse=sparse_rows,
+        SIZES, activations, "log_loss", "float32", BATCH, optimizer, n_threads,
+        sparse=sparse_rows, **more,
     )
     assert trainer.n_threads == n_threads
     data = _core.Data(X, y.astype(np.int32))
@@ -54,8 +58,14 @@ def epochs(n_threads, X, n_steps):
 
     def epoch(steps):
         order, made = rng.integers(0, len(y), steps * BATCH - 7), []
+        settings = {}
+        if everything:
+            settings = dict(
+                weight_decay=0.1, max_grad_norm=0.1, ema=params.copy(), ema_decay=0.9, seed=3,
+                rates=np.full(steps, 1e-3),
+            )
         count = calls(lambda: made.append(trainer.train_epoch(
-            params, state, data, order, BATCH, alpha=1e-4, learning_rate=1e-3
+            params, state, data, order, BATCH, alpha=1e-4, learning_rate=1e-3, **settings
         )))
         assert made[0][1] == steps and made[0][2]
         return count
@@ -85,6 +95,8 @@ for dense in ("packed", "blas"):
     for n_threads in (1, 2):
         found[f"{dense} {n_threads} rows"] = epochs(n_threads, X, STEPS)
         found[f"{dense} {n_threads} csr"] = epochs(n_threads, X_csr, STEPS)
+        few = [steps // 10 for steps in STEPS]
+        found[f"{dense} {n_threads} everything"] = epochs(n_threads, X, few, True)
         found[f"{dense} {n_threads} fit"] = fits(n_threads, X, STEPS)
 print(json.dumps(found))
 """
@@ -107,7 +119,7 @@ def counts(tmp_path_factory):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("X", ["rows", "csr"])
+@pytest.mark.parametrize("X", ["rows", "csr", "everything"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dense", ["packed", "blas"])
 def test_more_steps_allocate_no_more(counts, dense, n_threads, X):

@@ -120,6 +120,7 @@ def test_the_source_distribution_has_every_source(tmp_path):
         "bench/*.py",
         "bench/*.c",
         "docs/*.md",
+        "docs/images/*.*",
         "examples/*.py",
         "*.md",
         "*.toml",

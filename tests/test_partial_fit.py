@@ -30,6 +30,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from fastbp import MLPClassifier, MLPRegressor, _loops
 from fastbp._optim import SOLVERS, is_stochastic
+from fastbp._validation import Validation
 
 STOCHASTIC = [*filter(is_stochastic, SOLVERS)]
 
@@ -302,11 +303,11 @@ def assert_consistent(est, batches):
 
 
 PLACES = {
-    "scoring": (_loops.Validation, "score"),
-    "keeping the best": (_loops.Validation, "keep"),
+    "scoring": (Validation, "score"),
+    "keeping the best": (Validation, "keep"),
     "the order": (_loops.RowOrder, "next_epoch"),
     "the loss": (_loops, "_record_loss"),
-    "the score": (_loops, "_record_score"),
+    "the score": (_loops, "record_score"),
     "whether to stop": (_loops, "_stops"),
 }
 
@@ -364,8 +365,8 @@ def test_an_interrupted_shuffle_counts_nothing_twice():
 def test_an_interrupted_scoring_keeps_the_best_parameters(monkeypatch):
     settings = dict(early_stopping=True, learning_rate_init=0.01)
     whole = small(MLPRegressor, max_iter=3, **settings).fit(X_REG, Y_REG)
-    interrupting = Interrupting(_loops.Validation.score, 4)
-    monkeypatch.setattr(_loops.Validation, "score", lambda self: interrupting(self))
+    interrupting = Interrupting(Validation.score, 4)
+    monkeypatch.setattr(Validation, "score", lambda self: interrupting(self))
     with pytest.warns(UserWarning, match="interrupted"):
         est = small(MLPRegressor, max_iter=10, **settings).fit(X_REG, Y_REG)
     assert_equal_params(est, whole)
@@ -421,8 +422,8 @@ def test_a_warning_of_lbfgs_made_an_error_loses_nothing():
 def test_an_interruption_made_an_error_keeps_the_best(monkeypatch):
     settings = dict(early_stopping=True, learning_rate_init=0.01)
     whole = small(MLPRegressor, max_iter=3, **settings).fit(X_REG, Y_REG)
-    interrupting = Interrupting(_loops.Validation.score, 4)
-    monkeypatch.setattr(_loops.Validation, "score", lambda self: interrupting(self))
+    interrupting = Interrupting(Validation.score, 4)
+    monkeypatch.setattr(Validation, "score", lambda self: interrupting(self))
     est = small(MLPRegressor, max_iter=10, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -495,7 +496,7 @@ def test_lbfgs_has_a_loss_for_each_iteration(cls, early_stopping):
     assert len(est.loss_curve_) == 2
 
 
-PLAIN = (int, float, str, type(None))
+PLAIN = (int, float, str, dict, type(None))
 
 
 @both

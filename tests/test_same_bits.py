@@ -22,6 +22,15 @@ from fastbp._threads import single_threaded_blas
 
 TEAMS = (1, 2, 3, 4, 8)
 
+# Every shape with an activation that the products apply and one that they do not; every activation
+# with several outputs and with one, whose kernels are others.
+EACH = [
+    (case, activation)
+    for case in CASES
+    for activation in _core.ACTIVATIONS
+    if activation in ("relu", "tanh") or case in ("uneven", "sciml")
+]
+
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -40,8 +49,7 @@ def assert_same_bits(case, dtype, activation, csr=False, optimizer="adam", teams
 
 @pytest.mark.parametrize("dense", ["packed", "blas"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", _core.ACTIVATIONS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "activation"), EACH)
 def test_weights_are_the_same_bits(case, activation, dtype, dense, monkeypatch):
     monkeypatch.setenv("FASTBP_DENSE", dense)
     assert make_trainer(case, activation, dtype, 1).plan()["dense"][0] == dense

@@ -9,18 +9,18 @@ double fbp_source_weight(const fbp_source *s, double sum, int64_t first, int64_t
 }
 
 void fbp_batch_open(fbp_batch *batch, const fbp_source *source, const fbp_kernels *kernels, int64_t first, int64_t n,
-                    int sparse, int reads_pointers, const fbp_fetched *to) {
+                    int sparse, int reads_pointers, int owned, const fbp_fetched *to) {
     const fbp_data *data = source->data;
     fbp_dtype dtype = kernels->dtype;
     *batch = (fbp_batch){.source = source, .first = first, .n = n, .kernels = kernels, .to = *to};
     batch->x = fbp_rows(to->x, dtype, n, data->features);
     if (sparse) {
         batch->x.layout = FBP_ENTRIES;
-    } else if (source->kind->row && source->kind->are_consecutive(source, dtype)) {
+    } else if (!owned && source->kind->row && source->kind->are_consecutive(source, dtype)) {
         batch->x.data = (void *)source->kind->row(source, dtype, first);
     } else {
         batch->fetches_x = 1;
-        if (reads_pointers && source->kind->row && source->kind->row(source, dtype, first))
+        if (!owned && reads_pointers && source->kind->row && source->kind->row(source, dtype, first))
             batch->x.layout = FBP_POINTERS; /* 8 bytes each; x has room for rows of FBP_LONG_ROW */
     }
 }
@@ -31,6 +31,7 @@ void fbp_batch_fetch_targets(const fbp_batch *batch, int64_t r0, int64_t r1) {
     if (d->weight)
         for (int64_t r = r0; r < r1; r++)
             ((double *)batch->to.weight)[r] = d->weight[fbp_source_row(s, batch->first + r)];
+    if (!d->y) return;
     if (d->y_dtype == FBP_I32) {
         for (int64_t r = r0; r < r1; r++)
             ((int32_t *)batch->to.y)[r] = ((const int32_t *)d->y)[fbp_source_row(s, batch->first + r)];
@@ -51,11 +52,11 @@ void fbp_batch_fetch(const fbp_batch *batch, int64_t r0, int64_t r1) {
         s->kind->gather(s, batch->kernels, fbp_element(&batch->x, r0, 0), batch->first + r0, r1 - r0);
 }
 
-fbp_targets fbp_batch_targets(const fbp_batch *batch, int64_t r, int out) {
+fbp_targets fbp_batch_targets(const fbp_batch *batch, int64_t r, int columns) {
     const fbp_data *d = batch->source->data;
     fbp_targets t = {.scale = batch->scale, .clip = batch->clip};
     t.weight = d->weight ? (double *)batch->to.weight + r : NULL;
     t.label = d->y_dtype == FBP_I32 ? (int32_t *)batch->to.y + r : NULL;
-    t.y = fbp_at(batch->to.y, r * out, batch->kernels->dtype);
+    t.y = fbp_at(batch->to.y, r * columns, batch->kernels->dtype);
     return t;
 }

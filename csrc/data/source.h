@@ -49,11 +49,12 @@ typedef struct {
 } fbp_batch;
 
 /* Decides how the first layer finds X: `sparse`, from the entries; in place where the rows lie as it wants them;
- * `reads_pointers`, row by row where they are, if they need no conversion; otherwise gathered. */
+ * `reads_pointers`, row by row where they are, if they need no conversion; otherwise gathered, as always if it is to
+ * be changed (`owned`). */
 void fbp_batch_open(fbp_batch *batch, const fbp_source *source, const fbp_kernels *kernels, int64_t first, int64_t n,
-                    int sparse, int reads_pointers, const fbp_fetched *to);
+                    int sparse, int reads_pointers, int owned, const fbp_fetched *to);
 /* Brings X of rows r0..r1 of the pass; and their y and weights. */
 void fbp_batch_fetch(const fbp_batch *batch, int64_t r0, int64_t r1);
 void fbp_batch_fetch_targets(const fbp_batch *batch, int64_t r0, int64_t r1);
-/* The targets from row r on; out: columns of y. */
-fbp_targets fbp_batch_targets(const fbp_batch *batch, int64_t r, int out);
+/* The targets from row r on, of so many columns. */
+fbp_targets fbp_batch_targets(const fbp_batch *batch, int64_t r, int columns);

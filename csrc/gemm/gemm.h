@@ -7,18 +7,20 @@
 /* C (+)= f(A) B, or f(A)^T B, for rows m0..m1 of C, and what becomes of it. */
 typedef struct {
     const fbp_kernels *kernels;
-    fbp_operand a;             /* ROWS, POINTERS or PANELS; for A^T not PANELS */
+    fbp_operand a;      /* ROWS, POINTERS or PANELS; for A^T not PANELS */
     int trans_a;
-    fbp_activation act;        /* f */
-    fbp_operand b;             /* BLOCKS, PANELS, or ROWS of whole panels */
+    fbp_activation act; /* f */
+    double drop;        /* f(a) of marked a is dropped, what is left gets this factor: see fbp_elementwise; 0: none */
+    fbp_operand b;      /* BLOCKS, PANELS, or ROWS of whole panels */
     int64_t m0, m1;
-    fbp_operand c;             /* from row m0 on: ROWS, or PANELS, of which padding is written too, with anything */
-    int edge;                  /* so many last columns of C are done apart, from b_edge; with A^T from b */
+    fbp_operand c;      /* from row m0 on: ROWS, or PANELS, of which padding is written too, with anything */
+    int edge;           /* so many last columns of C are done apart, from b_edge; with A^T from b */
     const void *b_edge, *bias;
-    int accumulate;            /* C starts from what is there, otherwise from the bias if there is one, or from 0 */
-    fbp_operand z_c;           /* ROWS: at last C is multiplied with f_c'(z_c) */
+    int accumulate;     /* C starts from what is there, otherwise from the bias if there is one, or from 0 */
+    fbp_operand z_c;    /* ROWS: at last C is multiplied with f_c'(z_c) */
     fbp_activation act_c;
-    int near;                  /* all operands are near: nothing is prefetched */
+    double drop_c;      /* and dropped where z_c is marked; or 0 */
+    int near;           /* all operands are near: nothing is prefetched */
     const fbp_operand *next_b; /* the B of the product that comes next, or NULL: its first block is prefetched */
     void *scratch;             /* fbp_gemm_scratch bytes */
 } fbp_gemm;

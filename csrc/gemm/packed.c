@@ -147,6 +147,7 @@ static void load_a(const nest *t, int64_t ic, int64_t end, int64_t pc, int64_t k
                 kern->load_rows[g->act](fbp_at(g->scratch, r * FBP_KC, a->dtype), a_at(a, ic + r, pc), 0, 1, (int)k);
         else
             kern->load_rows[g->act](g->scratch, a_at(a, ic, pc), a->ld, m, (int)k);
+        if (g->drop > 0) g->kernels->elementwise.drop(g->scratch, FBP_KC, a_at(a, ic, pc), a->ld, m, (int)k, g->drop);
         return;
     }
     if (a->layout == FBP_POINTERS) {
@@ -157,8 +158,12 @@ static void load_a(const nest *t, int64_t ic, int64_t end, int64_t pc, int64_t k
     for (int64_t r = 0; r < k; r += rows)
         for (int64_t i = ic, s = 0; i < end; i += t->mr, s++) {
             int whole = i + kern->aw <= a->cols; /* what lies beyond the micro-panel is read and not used */
-            kern->load_columns[g->act](fbp_at(g->scratch, (s * k + r) * kern->aw, a->dtype), a_at(a, pc + r, i), a->ld,
-                                       fbp_min(rows, k - r), whole ? kern->aw : (int)fbp_min(t->mr, end - i));
+            int cols = whole ? kern->aw : (int)fbp_min(t->mr, end - i);
+            void *to = fbp_at(g->scratch, (s * k + r) * kern->aw, a->dtype);
+            const void *from = a_at(a, pc + r, i);
+            kern->load_columns[g->act](to, from, a->ld, fbp_min(rows, k - r), cols);
+            if (g->drop > 0)
+                g->kernels->elementwise.drop(to, kern->aw, from, a->ld, fbp_min(rows, k - r), cols, g->drop);
         }
 }
 
@@ -167,10 +172,11 @@ static void row_of_tiles(nest *t, const void *a, int64_t i, int m, int64_t jb, i
     const fbp_gemm *g = t->g;
     fbp_dtype dtype = g->a.dtype;
     fbp_ukernel *kernel = g->trans_a ? t->kern->along_columns : t->kern->along_rows;
-    int nr = t->kern->nr, last = pc + k == t->k, derives = last && g->act_c != FBP_ACT_identity;
+    int nr = t->kern->nr, last = pc + k == t->k, drops = last && g->drop_c > 0;
+    int derives = last && g->act_c != FBP_ACT_identity;
     for (int64_t j = jb, jth = 0; j < j1; j += nr, jth++) {
         void *c = fbp_element(&g->c, i - g->m0, j);
-        const void *z = derives ? fbp_element(&g->z_c, i, j) : NULL;
+        const void *z = derives || drops ? fbp_element(&g->z_c, i, j) : NULL;
         int cols = (int)fbp_min(nr, t->n - j), in_registers = derives && g->act_c == FBP_ACT_relu && cols == nr;
         fbp_post_ops post = {.accumulate = g->accumulate || pc > 0,
                              .bias = g->bias ? fbp_at(g->bias, j, dtype) : NULL,
@@ -184,6 +190,7 @@ static void row_of_tiles(nest *t, const void *a, int64_t i, int m, int64_t jb, i
         kernel(m, g->c.layout == FBP_PANELS ? nr : cols, k, a, fbp_b_panel(&g->b, j, pc), g->b.ld, c, g->c.ld, &post,
                g->near ? NULL : &prefetch);
         if (derives && !in_registers) g->kernels->elementwise.derive[g->act_c](c, g->c.ld, z, g->z_c.ld, m, cols);
+        if (drops) g->kernels->elementwise.drop(c, g->c.ld, z, g->z_c.ld, m, cols, g->drop_c);
     }
 }
 

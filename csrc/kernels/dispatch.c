@@ -8,12 +8,14 @@
 #define TEXT(name, exception, text) text,
 #define EXCEPTION(name, exception, text) exception,
 #define NAME(name, ...) #name,
+#define OUTPUTS(name, output, outputs) outputs,
 #define STATES(name, states, ...) states,
 #define STATE_NAMES(name, states, ...) {__VA_ARGS__},
 const char *const fbp_status_text[FBP_N_STATUS] = {FBP_STATUSES(TEXT)};
 const char *const fbp_status_exception[FBP_N_STATUS] = {FBP_STATUSES(EXCEPTION)};
 const char *const fbp_activation_name[FBP_N_ACT] = {FBP_ACTIVATIONS(NAME)};
 const char *const fbp_loss_name[FBP_N_LOSS] = {FBP_LOSSES(NAME)};
+const int fbp_loss_outputs[FBP_N_LOSS] = {FBP_LOSSES(OUTPUTS)};
 const char *const fbp_optimizer_name[FBP_N_OPT] = {FBP_OPTIMIZERS(NAME)};
 const int fbp_optimizer_states[FBP_N_OPT] = {FBP_OPTIMIZERS(STATES)};
 const char *const fbp_optimizer_state_name[FBP_N_OPT][2] = {FBP_OPTIMIZERS(STATE_NAMES)};

@@ -15,8 +15,81 @@ static inline REAL FN(tanh_d)(REAL d, REAL z) {
 static inline REAL FN(relu_f)(REAL z) { return z < 0 ? 0 : z; } /* NaN stays */
 static inline REAL FN(relu_d)(REAL d, REAL z) { return z <= 0 ? 0 : d; }
 
+/* Of those below, the two sides of 0 differ; the derivative at 0 is that of the negative side, as in PyTorch. */
+static inline REAL FN(leaky_relu_f)(REAL z) { return z > 0 ? z : (REAL)0.01 * z; }
+static inline REAL FN(leaky_relu_d)(REAL d, REAL z) { return z > 0 ? d : (REAL)0.01 * d; }
+/* The same of vectors, where the arithmetic is long. What is 0 for one sign of z is added, instead of a choice. */
+static inline FN(vec) FN(elu_f)(FN(vec) z) { return FN(at_least)(0, z) + FN(expm1_negative)(FN(at_most)(0, z)); }
+static inline FN(vec) FN(elu_d)(FN(vec) d, FN(vec) z) {
+    return d * FN(exp_by)(FN(at_least)(NORMAL_MIN, FN(at_most)(0, z)), 0);
+}
+#define SELU_SCALE ((REAL)1.0507009873554804934193349852946)
+#define SELU_NEGATIVE ((REAL)(1.0507009873554804934193349852946 * 1.6732632423543772848170429916717)) /* scale alpha */
+static inline FN(vec) FN(selu_f)(FN(vec) z) {
+    return SELU_SCALE * FN(at_least)(0, z) + SELU_NEGATIVE * FN(expm1_negative)(FN(at_most)(0, z));
+}
+static inline FN(vec) FN(selu_d)(FN(vec) d, FN(vec) z) {
+    FN(vec) slope = SELU_NEGATIVE * FN(exp_by)(FN(at_least)(NORMAL_MIN, FN(at_most)(0, z)), 0);
+    return d * (FN(if_positive)(z, SELU_SCALE - (FN(vec)){0}) + FN(unless_positive)(z, slope));
+}
+#undef SELU_SCALE
+#undef SELU_NEGATIVE
+
+/* z Phi(z), Phi the normal distribution function; with u = |z| it is max(z, 0) - u Phi(-u), and its derivative Phi(z) +
+ * z phi(z) is that of -u, or 1 less it. */
+static inline FN(vec) FN(gelu_f)(FN(vec) z) {
+    FN(vec) u = FN(at_most)(TAIL_MAX, FN(abs)(z)), uu = u * u;
+    FN(vec) scaled = FN(quotient)(u * FN(tail_numerator)(u, uu), FN(tail_denominator)(u, uu));
+    return FN(at_least)(0, z) - scaled * FN(tail_density)(u, uu);
+}
+static inline FN(vec) FN(gelu_d)(FN(vec) d, FN(vec) z) {
+    const REAL c = FN(from_bits)((FN(bits))(EXPONENT_BIAS - TAIL_SCALE) << MANTISSA) * (REAL)0.39894228040143267794;
+    FN(vec) u = FN(at_most)(TAIL_MAX, FN(abs)(z)), uu = u * u;   /* c = 1 / sqrt(2 pi), scaled as the numerator */
+    FN(vec) scaled = FN(quotient)(FN(tail_numerator)(u, uu), FN(tail_denominator)(u, uu)) - c * u;
+    FN(vec) minus = FN(if_positive)(z, -(REAL)0 - (FN(vec)){0}); /* -0: a sign */
+    FN(vec) slope = (FN(vec))((FN(bits_of))(scaled * FN(tail_density)(u, uu)) ^ (FN(bits_of))minus);
+    return d * (FN(if_positive)(z, 1 - (FN(vec)){0}) + slope);
+}
+
+/* Below, 2^scale keeps exp(z) a normal number as long as z exp(z) is one. */
+
+/* z s, s = 1 / (1 + exp(-z)); the derivative is s (1 + z (1 - s)) */
+static inline FN(vec) FN(silu_f)(FN(vec) z) {
+    const REAL one = FN(from_bits)((FN(bits))(EXPONENT_BIAS - TINY_SCALE) << MANTISSA); /* 1, scaled */
+    FN(vec) bounded = FN(at_least)(TINY_MIN, z);
+    return FN(quotient)(one * bounded, one + FN(exp_by)(-FN(at_most)(-NORMAL_MIN / 2, bounded), -TINY_SCALE));
+}
+static inline FN(vec) FN(silu_d)(FN(vec) d, FN(vec) z) {
+    const REAL one = FN(from_bits)((FN(bits))(EXPONENT_BIAS - TINY_SCALE) << MANTISSA);
+    FN(vec) bounded = FN(at_most)(-NORMAL_MIN / 2, FN(at_least)(TINY_MIN, z));
+    FN(vec) e = FN(exp_by)(-bounded, -TINY_SCALE), inverse = FN(quotient)(1 - (FN(vec)){0}, one + e);
+    return d * (one * inverse * (1 + bounded * (e * inverse)));
+}
+
+/* z tanh(log(1 + e)), e = exp(z), which is z n / (n + 2) with n = e (e + 2); the derivative is n / (n + 2) +
+ * 4 z e (1 + e) / (n + 2)^2. In the code e is times one = 2^TINY_SCALE, and n and n + 2 are times its square. */
+static inline FN(vec) FN(mish_f)(FN(vec) z) {
+    const REAL one = FN(from_bits)((FN(bits))(EXPONENT_BIAS + TINY_SCALE) << MANTISSA);
+    FN(vec) bounded = FN(at_least)(TINY_MIN, z), e = FN(exp_by)(FN(at_most)(2 * TANH_MAX, bounded), TINY_SCALE);
+    FN(vec) n = e * (e + 2 * one);
+    return FN(quotient)(bounded, n + 2 * one * one) * n;
+}
+static inline FN(vec) FN(mish_d)(FN(vec) d, FN(vec) z) {
+    const REAL one = FN(from_bits)((FN(bits))(EXPONENT_BIAS + TINY_SCALE) << MANTISSA);
+    FN(vec) bounded = FN(at_most)(2 * TANH_MAX, FN(at_least)(TINY_MIN, z)), e = FN(exp_by)(bounded, TINY_SCALE);
+    FN(vec) n = e * (e + 2 * one), inverse = FN(quotient)(1 - (FN(vec)){0}, n + 2 * one * one);
+    return d * (inverse * (n + 4 * one * one * inverse * (bounded * (e * (e + one)))));
+}
+
+/* log(1 + exp(z)); the derivative is 1 / (1 + exp(-z)) */
+static inline FN(vec) FN(softplus_f)(FN(vec) z) { return FN(at_least)(0, z) + FN(log1p_exp)(-FN(abs)(z)); }
+static inline FN(vec) FN(softplus_d)(FN(vec) d, FN(vec) z) {
+    FN(vec) bounded = FN(at_most)(-NORMAL_MIN, FN(at_least)(NORMAL_MIN, z));
+    return FN(quotient)(d, 1 + FN(exp_by)(-bounded, 0));
+}
+
 /* activated: f of the first `count` numbers at z, as a vector padded with f(0); derived: d f' of them. */
-#define ACTIVATION(name)                                                                                          \
+#define SHORT_ACTIVATION(name)                                                                                    \
     static inline __attribute__((always_inline)) FN(vec) FN(activated_##name)(const REAL *z, int count) {         \
         REAL x[LANES] __attribute__((aligned(64)));                                                               \
         AT(x, 0) = FN(get)(z, count);                                                                             \
@@ -30,15 +103,30 @@ static inline REAL FN(relu_d)(REAL d, REAL z) { return z <= 0 ? 0 : d; }
         AT(dx, 0) = d;                                                                                            \
         FBP_IVDEP for (int j = 0; j < LANES; j++) dx[j] = FN(name##_d)(dx[j], x[j]);                              \
         return AT(dx, 0);                                                                                         \
+    }
+#define LONG_ACTIVATION(name)                                                                                     \
+    static inline __attribute__((always_inline)) FN(vec) FN(activated_##name)(const REAL *z, int count) {         \
+        return FN(name##_f)(FN(get)(z, count));                                                                   \
     }                                                                                                             \
-    static void FN(act_##name)(void *a, const void *z_, int64_t ldz, int64_t n, int cols) {                       \
+    static inline __attribute__((always_inline)) FN(vec)                                                          \
+        FN(derived_##name)(FN(vec) d, const REAL *z, int count) {                                                 \
+        return FN(name##_d)(d, FN(get)(z, count));                                                                \
+    }
+FBP_SHORT_ACTIVATIONS(SHORT_ACTIVATION)
+FBP_LONG_ACTIVATIONS(LONG_ACTIVATION)
+#undef SHORT_ACTIVATION
+#undef LONG_ACTIVATION
+
+#define ACTIVATION(name)                                                                                          \
+    static FBP_NOINLINE void FN(act_##name)(void *a, const void *z_, int64_t ldz, int64_t n, int cols) {          \
         for (int64_t r = 0; r < n; r++) {                                                                         \
             const REAL *z = (const REAL *)z_ + r * ldz;                                                           \
             for (int j = 0; j < cols; j += LANES)                                                                 \
                 FN(put)((REAL *)a + r * cols + j, FN(activated_##name)(z + j, cols - j), cols - j);               \
         }                                                                                                         \
     }                                                                                                             \
-    static void FN(derive_##name)(void *dz_, int64_t ld, const void *z_, int64_t ldz, int64_t n, int cols) {      \
+    static FBP_NOINLINE void FN(derive_##name)(void *dz_, int64_t ld, const void *z_, int64_t ldz, int64_t n,     \
+                                               int cols) {                                                        \
         for (int64_t r = 0; r < n; r++) {                                                                         \
             REAL *dz = (REAL *)dz_ + r * ld;                                                                      \
             const REAL *z = (const REAL *)z_ + r * ldz;                                                           \
@@ -138,6 +226,11 @@ static inline double FN(sum_lanes)(FN(vec) v) {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
+static void FN(scale)(void *x_, int64_t count, double factor) {
+    REAL *x = x_;
+    for (int64_t i = 0; i < count; i++) x[i] *= (REAL)factor;
+}
+
 /* in REAL within blocks, in double across them */
 static double FN(square_sum)(const void *p_, int64_t count) {
     const REAL *p = p_;
@@ -154,4 +247,11 @@ static double FN(square_sum)(const void *p_, int64_t count) {
         total += FN(sum_lanes)(acc);
     }
     return total;
+}
+
+static double FN(square_sum_in_double)(const void *p_, int64_t count) {
+    const REAL *p = p_;
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += (double)p[i] * (double)p[i];
+    return sum;
 }

@@ -35,6 +35,7 @@
 #define FBP_STAYS(x) (void)(x)
 #endif
 
+#define FBP_NOINLINE __attribute__((noinline)) /* called by others as well as by way of a table */
 #define FBP_MASK(count) ((1u << (count)) - 1) /* AVX-512 mask of the first `count` numbers of a vector */
 #define FBP_JOIN3_(a, b, c) a##_##b##_##c
 #define FBP_JOIN3(a, b, c) FBP_JOIN3_(a, b, c)
@@ -55,8 +56,9 @@
     FBP_UNROLL for (int r = 0; r < (m); r++, row += (ld), ({ __asm__("" : "+r"(row)); }))
 #define ACT(name) FN(act_##name),
 #define DERIVE(name) FN(derive_##name),
-#define LOSS(name, output) FN(loss_##name),
-#define OUTPUT(name, output) FN(output_##output),
+#define LOSS(name, output, outputs) FN(loss_##name),
+#define OUTPUT(name, output, outputs) FN(output_##output),
+#define OUTPUT_GRAD(name, output, outputs) FN(output_grad_##output),
 #define OPTIM_UPDATE(name, states, ...) FN(update_##name),
 #define LOAD_ROWS(name) FN(load_rows_##name),
 #define LOAD_COLUMNS(name) FN(load_columns_##name),
@@ -83,6 +85,9 @@ TARGET("avx2,fma,prfchw")
 static const int32_t fbp_mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 #define VEC_LOAD_PART(from, cols) \
     (FN(vec)) MM256(maskload)(from, _mm256_loadu_si256((const void *)(fbp_mask + 8 - (cols) * (int)sizeof(REAL) / 4)))
+#define VEC_FMA(x, y, z) (FN(vec)) MM256(fmadd)(x, y, z)
+#define VEC_MAX(x, y) (FN(vec)) MM256(max)(x, y) /* the second where one is NaN */
+#define VEC_MIN(x, y) (FN(vec)) MM256(min)(x, y)
 #ifdef FBP_IS_F32 /* of double there is none */
 #define VEC_RSQRT(x) (FN(vec)) _mm256_rsqrt_ps((__m256)(x))
 #define VEC_RCP(x) (FN(vec)) _mm256_rcp_ps((__m256)(x))
@@ -94,6 +99,9 @@ TARGET_END
 #undef LEVEL
 #undef VBYTES
 #undef VEC_LOAD_PART
+#undef VEC_FMA
+#undef VEC_MAX
+#undef VEC_MIN
 #undef VEC_RSQRT
 #undef VEC_RCP
 #undef VEC_CLAMP
@@ -106,6 +114,9 @@ TARGET(AVX512)
 #define VEC_LOAD_PART(from, cols) (FN(vec)) MM(maskz_loadu)(FBP_MASK(cols), from)
 #define VEC_SUM_OF(v) MM(reduce_add)((VECTOR)(v))
 #define VEC_STORE_PART(to, v, cols) MM(mask_storeu)(to, FBP_MASK(cols), (VECTOR)(v))
+#define VEC_FMA(x, y, z) (FN(vec)) MM(fmadd)((VECTOR)(x), (VECTOR)(y), (VECTOR)(z))
+#define VEC_MAX(x, y) (FN(vec)) MM(max)((VECTOR)(x), (VECTOR)(y))
+#define VEC_MIN(x, y) (FN(vec)) MM(min)((VECTOR)(x), (VECTOR)(y))
 #define VEC_RSQRT(x) (FN(vec)) MM(rsqrt14)((VECTOR)(x))
 #define VEC_RCP(x) (FN(vec)) MM(rcp14)((VECTOR)(x))
 #define VEC_CLAMP(x, low, high) (FN(vec)) MM(min)(MM(max)((VECTOR)(x), MM(set1)(low)), MM(set1)(high))

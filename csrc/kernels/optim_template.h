@@ -1,7 +1,7 @@
 /* The updates of the optimizers: one pass over a slice of the parameters, vector by vector. Included by template.h. */
 
 typedef struct {
-    REAL alpha, rate, momentum, b1, b2, c1, c2, epsilon; /* c = 1 - b */
+    REAL alpha, rate, momentum, b1, b2, c1, c2, epsilon, decay; /* c = 1 - b */
 } FN(settings);
 
 /* 1 / (sqrt(v) + epsilon): where the processor has approximations of 1/sqrt and 1/x, by these, bettered by Newton's
@@ -35,7 +35,7 @@ static inline FN(vec) FN(inverse_root)(FN(vec) v, REAL epsilon) {
     static double FN(update_##name)(void *p, void *g, void *s1, void *s2, int64_t count, const fbp_update *u) {  \
         const FN(settings) set = {(REAL)u->alpha,  (REAL)u->rate,         (REAL)u->momentum,                     \
                                   (REAL)u->beta_1, (REAL)u->beta_2,       (REAL)(1 - u->beta_1),                 \
-                                  (REAL)(1 - u->beta_2), (REAL)u->epsilon};                                      \
+                                  (REAL)(1 - u->beta_2), (REAL)u->epsilon,      (REAL)u->decay};                 \
         REAL *const v[4] = {p, g, states > 0 ? s1 : p, states > 1 ? s2 : p};                                                                       \
         double squares = 0;                                                                                      \
         for (int64_t i = 0, end; i < count;) {                                                                   \
@@ -79,4 +79,19 @@ UPDATE(adam, 2, {
     AT(s2, 0) = v;
     AT(p, 0) = x - u->rate * m * FN(inverse_root)(v, u->epsilon);
 })
+/* Loshchilov and Hutter (2019), "Decoupled weight decay regularization", algorithm 2 */
+UPDATE(adamw, 2, {
+    FN(vec) m = u->b1 * AT(s1, 0) + u->c1 * grad;
+    FN(vec) v = u->b2 * AT(s2, 0) + u->c2 * (grad * grad);
+    AT(s1, 0) = m;
+    AT(s2, 0) = v;
+    AT(p, 0) = x - u->decay * x - u->rate * m * FN(inverse_root)(v, u->epsilon);
+})
 #undef UPDATE
+
+static void FN(average)(void *ema_, const void *p_, int64_t count, double share_) {
+    REAL *restrict ema = ema_;
+    const REAL *restrict p = p_;
+    const REAL share = (REAL)share_;
+    for (int64_t i = 0; i < count; i++) ema[i] += share * (p[i] - ema[i]);
+}

@@ -4,6 +4,7 @@
  * Rows are cut by shape alone, so remainders fall at the same places for any number of threads. */
 #include "kernels/math_template.h"
 #include "kernels/elementwise_template.h"
+#include "kernels/dropout_template.h"
 #include "kernels/loss_template.h"
 #include "kernels/optim_template.h"
 #include "gemm/ukernel_template.h"
@@ -22,9 +23,16 @@ const fbp_kernels FN(fbp_kernels) = {
                     .act = {FBP_ACTIVATIONS(ACT)},
                     .derive = {FBP_ACTIVATIONS(DERIVE)},
                     .column_sums = FN(column_sums),
-                    .square_sum = FN(square_sum)},
-    .losses = {.loss = {FBP_LOSSES(LOSS)}, .output = {FBP_LOSSES(OUTPUT)}},
-    .optim = {.update = {FBP_OPTIMIZERS(OPTIM_UPDATE)}},
+                    .square_sum = FN(square_sum),
+                    .square_sum_in_double = FN(square_sum_in_double),
+                    .scale = FN(scale),
+                    .mark = FN(mark),
+                    .drop = FN(drop)},
+    .losses = {.loss = {FBP_LOSSES(LOSS)},
+               .weigh = FN(weigh),
+               .output = {FBP_LOSSES(OUTPUT)},
+               .output_grad = {FBP_LOSSES(OUTPUT_GRAD)}},
+    .optim = {.update = {FBP_OPTIMIZERS(OPTIM_UPDATE)}, .average = FN(average)},
     .gemm =
         {
             .mr = MR,

@@ -15,11 +15,9 @@ static size_t scratch(const fbp_backend *be, const fbp_layer *layer, int l, int6
 static const void *activated(const fbp_pass *p, int l, int64_t r0, int64_t n, int i0, int cols, int *ld) {
     fbp_activation act;
     fbp_operand x = fbp_pass_input(p, l, &act);
-    *ld = x.cols;
-    if (act == FBP_ACT_identity) return fbp_element(&x, r0, i0);
-    p->be->kernels->elementwise.act[act](p->scratch, fbp_element(&x, r0, i0), x.ld, n, cols);
-    *ld = cols;
-    return p->scratch;
+    int as_it_is = act == FBP_ACT_identity && fbp_pass_drop_scale(p, l) == 0;
+    *ld = as_it_is ? x.cols : cols;
+    return as_it_is ? fbp_element(&x, r0, i0) : fbp_pass_activated(p, l, r0, n, i0, cols);
 }
 
 static void forward(const fbp_pass *p, int l, void *z, int64_t r0, int64_t r1) {
@@ -43,7 +41,10 @@ static void input_grad(const fbp_pass *p, int l, int64_t r0, int64_t r1) {
     void *to = fbp_element(&dz_in, r0, 0);
     fbp_gemm_blas(p->be->blas, kernels->dtype, 'N', 'T', (int)(r1 - r0), in, out, fbp_element(&dz, r0, 0), out,
                   fbp_pass_param(p, layer->W), out, 0, to, in);
+    if (l == 0) return; /* dJ/dX */
     kernels->elementwise.derive[act](to, in, fbp_element(&x, r0, 0), in, r1 - r0, in);
+    double drop = fbp_pass_drop_scale(p, l);
+    if (drop > 0) kernels->elementwise.drop(to, in, fbp_element(&x, r0, 0), in, r1 - r0, in, drop);
 }
 
 static void weight_grad(const fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate) {

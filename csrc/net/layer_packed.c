@@ -71,6 +71,7 @@ static void forward(const fbp_pass *p, int l, void *z, int64_t r0, int64_t r1) {
     const fbp_layer *layer = &p->net->layers[l];
     fbp_gemm g = product(p, layer, r0, r1, r1 - r0);
     g.a = fbp_pass_input(p, l, &g.act);
+    g.drop = fbp_pass_drop_scale(p, l);
     g.b = layer->w;
     if (g.b.layout == FBP_ROWS) g.b.data = (void *)fbp_pass_param(p, layer->W);
     g.c = fbp_rows(fbp_at(z, r0 * layer->out, g.b.dtype), g.b.dtype, r1 - r0, layer->out);
@@ -88,6 +89,7 @@ static void input_grad(const fbp_pass *p, int l, int64_t r0, int64_t r1) {
     g.c = fbp_pass_dz(p, l - 1);
     g.c.data = fbp_element(&g.c, r0, 0);
     g.z_c = fbp_pass_input(p, l, &g.act_c);
+    g.drop_c = fbp_pass_drop_scale(p, l);
     fbp_gemm_packed(&g);
 }
 
@@ -96,6 +98,7 @@ static void weight_grad(const fbp_pass *p, int l, void *dW, int i0, int i1, int 
     fbp_gemm g = product(p, layer, i0, i1, p->batch.n);
     g.trans_a = 1;
     g.a = fbp_pass_input(p, l, &g.act);
+    g.drop = fbp_pass_drop_scale(p, l);
     g.b = fbp_pass_dz(p, l);
     g.c = fbp_rows(dW, g.b.dtype, i1 - i0, layer->out);
     g.edge = layer->edge;

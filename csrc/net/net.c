@@ -4,6 +4,7 @@
 fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int n_layers, const int *widths,
                         const int *acts, fbp_loss loss) {
     *net = (fbp_net){.n_layers = n_layers, .layers = layers, .loss = loss};
+    net->targets = widths[n_layers] / fbp_loss_outputs[loss];
     net->rows_down_to = n_layers > 2 ? n_layers - 2 : 1;
     if (fbp_params_init(params, n_layers, widths) != FBP_OK) return FBP_EOVERFLOW;
     for (int l = 0; l < n_layers; l++)
@@ -17,12 +18,13 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int 
     return FBP_OK;
 }
 
-const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse) {
-    return l == 0 && sparse  ? &fbp_layer_sparse
-           : be->direct      ? &fbp_layer_direct
-           : !be->packed     ? &fbp_layer_blas
-           : layer->out == 1 ? &fbp_layer_one_output
-                             : &fbp_layer_packed;
+const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse, int grad_x) {
+    int panels_in = l > 0 || !grad_x; /* the GEMV writes the gradient of its input in panels */
+    return l == 0 && sparse               ? &fbp_layer_sparse
+           : be->direct                   ? &fbp_layer_direct
+           : !be->packed                  ? &fbp_layer_blas
+           : layer->out == 1 && panels_in ? &fbp_layer_one_output
+                                          : &fbp_layer_packed;
 }
 
 fbp_operand fbp_pass_input(const fbp_pass *p, int l, fbp_activation *act) {
@@ -34,11 +36,55 @@ fbp_operand fbp_pass_input(const fbp_pass *p, int l, fbp_activation *act) {
 }
 
 fbp_operand fbp_pass_dz(const fbp_pass *p, int l) {
-    void *data = l + 1 < p->net->n_layers ? p->tape->dz[l & 1] : p->tape->dz_top;
     const fbp_kernels *kernels = p->be->kernels;
+    if (l < 0) return fbp_rows(p->grad_x, kernels->dtype, p->batch.n, p->net->layers[0].in);
+    void *data = l + 1 < p->net->n_layers ? p->tape->dz[l & 1] : p->tape->dz_top;
     int out = p->net->layers[l].out;
     return p->be->packed ? fbp_in_panels(data, kernels->dtype, FBP_PANELS, p->batch.n, out, kernels->gemm.nr)
                          : fbp_rows(data, kernels->dtype, p->batch.n, out);
+}
+
+double fbp_pass_drop_scale(const fbp_pass *p, int l) {
+    double share = p->net->layers[l].dropout;
+    return p->drops && share > 0 && l > 0 ? 1 / (1 - share) : 0;
+}
+
+int fbp_pass_drop(const fbp_pass *p, int l, int64_t r, fbp_drop *drop) {
+    double share = p->net->layers[l].dropout;
+    *drop = (fbp_drop){.key = p->drop_key + (uint64_t)(l + 1) * 0xd1342543de82ef95u,
+                       .row = p->batch.first + r,
+                       .below = (uint32_t)(share * 4294967296.0),
+                       .scale = 1 / (1 - share)};
+    return p->drops && share > 0;
+}
+
+/* X is dropped where it was fetched to; z is marked, since f'(z) is needed, too. */
+static void drop_x(const fbp_pass *p, int64_t r0, int64_t r1) {
+    const fbp_elementwise *kernels = &p->be->kernels->elementwise;
+    fbp_drop drop;
+    if (!p->batch.fetches_x || !fbp_pass_drop(p, 0, r0, &drop)) return;
+    int cols = p->net->layers[0].in;
+    void *x = fbp_element(&p->batch.x, r0, 0);
+    kernels->mark(x, r1 - r0, cols, &drop);
+    kernels->drop(x, cols, x, cols, r1 - r0, cols, drop.scale);
+}
+
+static void mark_z(const fbp_pass *p, int l, int64_t r0, int64_t r1) {
+    fbp_drop drop;
+    int out = p->net->layers[l].out;
+    if (l + 1 < p->net->n_layers && fbp_pass_drop(p, l + 1, r0, &drop))
+        p->be->kernels->elementwise.mark(fbp_at(p->tape->z[l], r0 * out, p->be->kernels->dtype), r1 - r0, out, &drop);
+}
+
+const void *fbp_pass_activated(const fbp_pass *p, int l, int64_t r0, int64_t n, int i0, int cols) {
+    const fbp_elementwise *kernels = &p->be->kernels->elementwise;
+    fbp_activation act;
+    fbp_operand x = fbp_pass_input(p, l, &act);
+    const void *z = fbp_element(&x, r0, i0);
+    double scale = fbp_pass_drop_scale(p, l);
+    kernels->act[act](p->scratch, z, x.ld, n, cols);
+    if (scale > 0) kernels->drop(p->scratch, cols, z, x.ld, n, cols, scale);
+    return p->scratch;
 }
 
 /* What the next product reads first is prefetched: half of it was written by other threads. Row by row, forward
@@ -46,11 +92,23 @@ fbp_operand fbp_pass_dz(const fbp_pass *p, int l) {
 void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1) {
     int top = p->net->n_layers - 1;
     fbp_batch_fetch(&p->batch, r0, r1);
+    drop_x(p, r0, r1);
     for (int l = 0; l <= top; l++) {
         const fbp_layer *layer = &p->net->layers[l];
         p->next_b = l < top ? &layer[1].w : &layer->w_T;
         layer->kind->forward(p, l, p->tape->z[l], r0, r1);
+        mark_z(p, l, r0, r1);
     }
+}
+
+/* The tape holds the output of rows r0..r1, after the output activation, and what the caller said of it. */
+static double answered_loss(const fbp_pass *p, const fbp_targets *targets, int64_t r0, int64_t r1) {
+    const fbp_loss_kernels *kernels = &p->be->kernels->losses;
+    fbp_dtype dtype = p->be->kernels->dtype;
+    int top = p->net->n_layers - 1, out = p->net->layers[top].out;
+    void *dz = fbp_at(p->tape->z[top], r0 * out, dtype);
+    kernels->output_grad[p->net->loss](dz, fbp_at(p->tape->d_output, r0 * out, dtype), r1 - r0, out);
+    return kernels->weigh(dz, (const double *)p->tape->row_loss + r0, targets, r1 - r0, out);
 }
 
 double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1) {
@@ -58,9 +116,12 @@ double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1) {
     const fbp_kernels *kernels = p->be->kernels;
     fbp_operand dz = fbp_pass_dz(p, top);
     void *z = p->tape->z[top];
-    fbp_batch_fetch_targets(&p->batch, r0, r1);
-    fbp_targets targets = fbp_batch_targets(&p->batch, r0, out);
-    double loss = kernels->losses.loss[p->net->loss](fbp_at(z, r0 * out, dz.dtype), &targets, r1 - r0, out);
+    if (!p->asked) fbp_batch_fetch_targets(&p->batch, r0, r1);
+    fbp_targets targets = fbp_batch_targets(&p->batch, r0, p->net->targets);
+    targets.param = p->net->loss_params;
+    targets.smoothing = p->net->label_smoothing;
+    double loss = p->asked ? answered_loss(p, &targets, r0, r1)
+                           : kernels->losses.loss[p->net->loss](fbp_at(z, r0 * out, dz.dtype), &targets, r1 - r0, out);
     if (dz.layout == FBP_PANELS) /* the loss left it row-major in place of z */
         kernels->gemm.pack(dz.data, z, out, p->batch.n, out, r0, r1);
     return loss;
@@ -69,7 +130,7 @@ double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1) {
 void fbp_net_input_grad(fbp_pass *p, int l, int64_t r0, int64_t r1) {
     const fbp_layer *layer = &p->net->layers[l];
     fbp_operand dz = fbp_pass_dz(p, l);
-    p->next_b = l < p->net->rows_down_to ? &dz : l > p->net->rows_down_to ? &layer[-1].w_T : NULL;
+    p->next_b = l == 0 ? NULL : l < p->net->rows_down_to ? &dz : l > p->net->rows_down_to ? &layer[-1].w_T : NULL;
     layer->kind->input_grad(p, l, r0, r1);
 }
 

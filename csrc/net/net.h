@@ -26,6 +26,7 @@ typedef struct {
     const struct fbp_layer_kind *kind;
     int in, out;
     fbp_activation act;     /* of this layer; identity for the output layer (the loss has its own) */
+    double dropout;         /* share of the layer's input that an epoch drops */
     const fbp_param *W, *b; /* in the table of parameters */
     fbp_operand w, w_T;     /* B operands: W, and W^T where there is an input gradient (else without data) */
     int edge;               /* the last columns of W, which are not in w: see edge_template.h */
@@ -48,6 +49,9 @@ typedef struct {
     int n_layers; /* of weights */
     fbp_layer *layers;
     fbp_loss loss;
+    int targets;               /* columns of y */
+    const double *loss_params; /* see fbp_config; set by the owner of the net, as what follows */
+    double label_smoothing;
     int64_t n_weights, n_params;
     int rows_down_to; /* down to this layer, input gradients follow the loss row tile by row tile; below it, layer by
                        * layer: only two dz are alive at once */
@@ -60,9 +64,10 @@ fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int 
 /* Where one pass lives: pointers into the arena. */
 typedef struct {
     fbp_fetched fetched;
-    void **z;     /* z[l] (n, out_l), row-major */
-    void *dz[2];  /* dz of hidden layer l in dz[l & 1] */
-    void *dz_top; /* dz of the output layer: its z, or a copy in panels */
+    void **z;                  /* z[l] (n, out_l), row-major */
+    void *dz[2];               /* dz of hidden layer l in dz[l & 1] */
+    void *dz_top;              /* dz of the output layer: its z, or a copy in panels */
+    void *d_output, *row_loss; /* answers to fbp_epoch.ask: (n, out), and (n) doubles */
 } fbp_tape;
 
 /* One pass, as one thread sees it. */
@@ -72,6 +77,10 @@ typedef struct {
     const fbp_tape *tape;
     const void *params;
     fbp_batch batch;
+    uint64_t drop_key;         /* of the update; what is dropped follows from it */
+    int drops;                 /* this pass does */
+    int asked;                 /* dJ/d(output) and the rows' losses are the caller's, on the tape */
+    void *grad_x;              /* where dJ/dX goes */
     void *scratch;             /* of this thread */
     const fbp_operand *next_b; /* what the product after this one reads first, or NULL */
 } fbp_pass;
@@ -81,8 +90,14 @@ static inline const void *fbp_pass_param(const fbp_pass *p, const fbp_param *par
 }
 /* What layer l multiplies: X, or z of the layer before, to which *act is to be applied. */
 fbp_operand fbp_pass_input(const fbp_pass *p, int l, fbp_activation *act);
-/* dz of layer l: in panels, or row-major where BLAS does the products. */
+/* dz of layer l: in panels, or row-major where BLAS does the products; of layer -1 dJ/dX, row-major. */
 fbp_operand fbp_pass_dz(const fbp_pass *p, int l);
+/* The factor of what is left of the input of layer l where it is marked by dropout; 0: nothing is marked. */
+double fbp_pass_drop_scale(const fbp_pass *p, int l);
+/* What is dropped of the input of layer l from row r on. Returns 0 if nothing is. */
+int fbp_pass_drop(const fbp_pass *p, int l, int64_t r, fbp_drop *drop);
+/* a = f(x), dropped, of rows r0..r0+n and columns i0..i0+cols of the input of layer l >= 1, in the scratch. */
+const void *fbp_pass_activated(const fbp_pass *p, int l, int64_t r0, int64_t n, int i0, int cols);
 
 typedef struct fbp_layer_kind {
     const char *name;
@@ -99,21 +114,21 @@ typedef struct fbp_layer_kind {
     void (*pack)(const fbp_backend *be, const fbp_layer *layer, const void *W, int i0, int i1);
     /* Rows r0..r1 of z(n,out) = f(input) W + b; z is given from row 0. */
     void (*forward)(const fbp_pass *p, int l, void *z, int64_t r0, int64_t r1);
-    /* Rows r0..r1 of dz of layer l-1: (dz W^T) * f'(z_{l-1}). */
+    /* Rows r0..r1 of dz of layer l-1: (dz W^T) * f'(z_{l-1}); of layer 0 dJ/dX = dz W^T. */
     void (*input_grad)(const fbp_pass *p, int l, int64_t r0, int64_t r1);
     /* dW(i0..i1,out) (+)= f(input)[:, i0:i1]^T dz; dW points at row i0. */
     void (*weight_grad)(const fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate);
 } fbp_layer_kind;
 
 extern const fbp_layer_kind fbp_layer_packed, fbp_layer_one_output, fbp_layer_blas, fbp_layer_direct, fbp_layer_sparse;
-/* The kind for layer l; sparse: X comes as entries. */
-const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse);
+/* The kind for layer l; sparse: X comes as entries; grad_x: dJ/dX may be asked for. */
+const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse, int grad_x);
 
 /* Rows r0..r1 of the pass: X -> z of all layers. */
 void fbp_net_forward(fbp_pass *p, int64_t r0, int64_t r1);
 /* Rows r0..r1: loss, and dz of the output layer from its z. Returns the weighted sum. */
 double fbp_net_loss(const fbp_pass *p, int64_t r0, int64_t r1);
-/* Rows r0..r1 of dz of layer l-1 from dz of layer l (l >= 1). */
+/* Rows r0..r1 of dz of layer l-1 from dz of layer l; l = 0: of dJ/dX. */
 void fbp_net_input_grad(fbp_pass *p, int l, int64_t r0, int64_t r1);
 /* Rows i0..i1 of dW of layer l (dW points at row i0), and columns j0..j1 of db (at column j0), from all rows of the
  * pass. last: of this thread's share of the layer. */

@@ -17,10 +17,11 @@
 EACH_WEIGHT_TYPE(ADD_ENTRIES)
 #undef ADD_ENTRIES
 
-/* Runs BODY for every piece of the entries of row i: `count` of `column` and `value`. */
+/* Runs BODY for every piece of the entries of row i: `count` of `column` and `value`, without what `drop` drops. */
 #define EACH_ENTRIES(i, BODY)                                                                       \
     for (int64_t start = 0;; start += FBP_ENTRIES_AT_ONCE) {                                        \
         int count = s->kind->entries(s, sizeof(REAL) == 4 ? FBP_F32 : FBP_F64, i, start, column, value); \
+        if (drop) FN(drop_entries)(value, column, count, drop, (i) - first);                        \
         BODY                                                                                        \
         if (count < FBP_ENTRIES_AT_ONCE)                                                            \
             break;                                                                                  \
@@ -28,7 +29,7 @@ EACH_WEIGHT_TYPE(ADD_ENTRIES)
 
 #define FORWARD(TYPE)                                                                                           \
     static void FN(sparse_forward_##TYPE)(void *z_, const fbp_source *s, int64_t first, int64_t n,              \
-                                          const void *W_, const void *b, int out) {                             \
+                                          const void *W_, const void *b, int out, const fbp_drop *drop) {       \
         const TYPE *W = W_;                                                                                     \
         int column[FBP_ENTRIES_AT_ONCE], in = s->data->features;                                                \
         REAL value[FBP_ENTRIES_AT_ONCE];                                                                        \
@@ -54,7 +55,7 @@ EACH_WEIGHT_TYPE(FORWARD)
 #undef FORWARD
 
 static void FN(sparse_weight_grad)(void *dW_, const void *dz, int nr, const fbp_source *s, int64_t first, int64_t n,
-                                   int i0, int i1, int out, int accumulate) {
+                                   int i0, int i1, int out, int accumulate, const fbp_drop *drop) {
     REAL *dW = dW_;
     int column[FBP_ENTRIES_AT_ONCE];
     REAL value[FBP_ENTRIES_AT_ONCE];

@@ -1,4 +1,6 @@
 /* The three sinks of a gradient. */
+#include <math.h>
+
 #include "train/train.h"
 
 void fbp_share_tiles(const fbp_trainer *tr, const fbp_layer *layer, int t, int64_t *lo, int64_t *hi) {
@@ -15,16 +17,40 @@ int64_t fbp_joined_end(const fbp_layer *layer, int64_t lo, int64_t hi) {
     return lo + (hi - lo) / fbp_ceil_div(hi - lo, layer->joined);
 }
 
+/* Numbers of one row of the table, from `first` on, in each flat vector that an update reads or writes; NULL for those
+ * that are not there. */
+typedef struct {
+    void *params, *state[2], *ema;
+} slice;
+
+static slice slice_of(const fbp_job *j, const fbp_param *param, int64_t first) {
+    const fbp_epoch *e = j->epoch;
+    int64_t offset = param->offset + first;
+    fbp_dtype dtype = j->tr->be.kernels->dtype;
+    return (slice){.params = fbp_at(e->params, offset, dtype),
+                   .state = {e->state[0] ? fbp_at(e->state[0], offset, dtype) : NULL,
+                             e->state[1] ? fbp_at(e->state[1], offset, dtype) : NULL},
+                   .ema = e->ema ? fbp_at(e->ema, offset, dtype) : NULL};
+}
+
 /* Updates count numbers of one row of the table, from `first` on; returns decay times their sum of squares before. */
 static double update(const fbp_job *j, const fbp_param *param, int64_t first, int64_t count, void *grad,
                      const fbp_update *u) {
-    const fbp_kernels *kernels = j->tr->be.kernels;
+    const fbp_optim_kernels *kernels = &j->tr->be.kernels->optim;
+    slice s = slice_of(j, param, first);
     fbp_update own = *u;
     own.rate *= param->rate;
     own.alpha *= param->decay;
-    void *at[3] = {j->epoch->params, j->epoch->state[0], j->epoch->state[1]};
-    for (int i = 0; i < 3; i++) at[i] = at[i] ? fbp_at(at[i], param->offset + first, kernels->dtype) : NULL;
-    return param->decay * kernels->optim.update[j->tr->optimizer](at[0], grad, at[1], at[2], count, &own);
+    own.decay *= param->rate * param->decay;
+    double squares = kernels->update[j->tr->optimizer](s.params, grad, s.state[0], s.state[1], count, &own);
+    if (s.ema) kernels->average(s.ema, s.params, count, 1 - j->epoch->ema_decay);
+    return param->decay * squares;
+}
+
+/* Rows i0..i1 of W have changed: so do its copies. */
+static void pack(const fbp_trainer *tr, const fbp_layer *layer, const void *params, int i0, int i1) {
+    if (layer->kind->pack)
+        layer->kind->pack(&tr->be, layer, fbp_at(params, layer->W->offset, tr->be.kernels->dtype), i0, i1);
 }
 
 /* Tile by tile, for the sums of squares; then the copies of W follow. */
@@ -40,8 +66,7 @@ static void take_weights(const fbp_job *j, const fbp_layer *layer, int64_t lo, i
         tr->square_part[layer->tile0 + tile] = update(j, layer->W, (int64_t)row * layer->out, count, dW, u);
         dW += count * (int64_t)fbp_item(tr->be.kernels->dtype);
     }
-    if (j->sink->updates && layer->kind->pack)
-        layer->kind->pack(&tr->be, layer, fbp_at(j->epoch->params, layer->W->offset, tr->be.kernels->dtype), i0, i1);
+    if (j->sink->updates) pack(tr, layer, j->epoch->params, i0, i1);
 }
 
 static void take_biases(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
@@ -59,9 +84,87 @@ static void *in_vector(const fbp_job *j, int t, int64_t offset) {
     return fbp_at(j->grad, offset, j->tr->be.kernels->dtype);
 }
 
+/* ---- the length of the gradient ---- */
+
+static double squares_of(const fbp_elementwise *kernels, const void *grad, int64_t count) {
+    double sum = kernels->square_sum(grad, count);
+    return isfinite(sum) ? sum : kernels->square_sum_in_double(grad, count);
+}
+
+/* The gradient of tiles lo.. of W, one by one, and of every b becomes one with the weight decay, and its squares are
+ * noted; so are those of the weights, for the penalty. */
+static void measure(const fbp_job *j, int t, const fbp_update *u) {
+    const fbp_trainer *tr = j->tr;
+    const fbp_kernels *kernels = tr->be.kernels;
+    const fbp_layer *top = &tr->net.layers[tr->net.n_layers - 1];
+    double *of_biases = tr->norm_part + top->tile0 + top->n_tiles;
+    for (int l = 0; l < tr->net.n_layers; l++) {
+        const fbp_layer *layer = &tr->net.layers[l];
+        fbp_update decay = {.alpha = u->alpha * layer->W->decay};
+        int64_t lo, hi;
+        for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi; lo++) {
+            int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, lo + 1);
+            int64_t first = (int64_t)i0 * layer->out, count = (int64_t)(i1 - i0) * layer->out;
+            void *grad = in_vector(j, t, layer->W->offset + first);
+            tr->square_part[layer->tile0 + lo] =
+                layer->W->decay * kernels->optim.update[FBP_OPT_none](slice_of(j, layer->W, first).params, grad, NULL,
+                                                                      NULL, count, &decay);
+            tr->norm_part[layer->tile0 + lo] = squares_of(&kernels->elementwise, grad, count);
+        }
+        if (l % tr->n_threads == t)
+            of_biases[l] = squares_of(&kernels->elementwise, in_vector(j, t, layer->b->offset), layer->out);
+    }
+}
+
+double fbp_gradient_norm(const fbp_trainer *tr) {
+    const fbp_layer *top = &tr->net.layers[tr->net.n_layers - 1];
+    double sum = 0;
+    for (int i = 0; i < top->tile0 + top->n_tiles + tr->net.n_layers; i++) sum += tr->norm_part[i];
+    return sqrt(sum);
+}
+
+/* What a gradient of this length is multiplied with, by the rule of Pascanu, Mikolov and Bengio, "On the difficulty of
+ * training recurrent neural networks", 2013; the small number is PyTorch's. */
+static double clip_factor(const fbp_job *j) {
+    double factor = j->epoch->max_grad_norm / (fbp_gradient_norm(j->tr) + 1e-6);
+    return factor < 1 ? factor : 1;
+}
+
+/* As update, of a measured gradient: its squares are noted already. */
+static void update_clipped(const fbp_job *j, const fbp_param *param, int64_t first, int64_t count, double factor,
+                           const fbp_update *u) {
+    void *grad = in_vector(j, 0, param->offset + first);
+    fbp_update without = *u;
+    without.alpha = 0;
+    if (factor != 1) j->tr->be.kernels->elementwise.scale(grad, count, factor);
+    update(j, param, first, count, grad, &without);
+}
+
+static void finish_clipped(const fbp_job *j, int t, const fbp_update *u) {
+    const fbp_trainer *tr = j->tr;
+    double factor = clip_factor(j);
+    for (int l = tr->net.n_layers - 1; l >= 0; l--) {
+        const fbp_layer *layer = &tr->net.layers[l];
+        int64_t lo, hi;
+        for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi;) {
+            int64_t end = fbp_joined_end(layer, lo, hi);
+            int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end);
+            update_clipped(j, layer->W, (int64_t)i0 * layer->out, (int64_t)(i1 - i0) * layer->out, factor, u);
+            pack(tr, layer, j->epoch->params, i0, i1);
+            lo = end;
+        }
+        fbp_share_columns(tr, layer, t, &lo, &hi);
+        if (lo < hi) update_clipped(j, layer->b, lo, hi - lo, factor, u);
+    }
+}
+
 /* A barrier has passed: all of the gradient is there, and no thread reads W any more. */
 static void finish(const fbp_job *j, int t, const fbp_update *u) {
     const fbp_trainer *tr = j->tr;
+    if (j->epoch->max_grad_norm > 0) {
+        finish_clipped(j, t, u);
+        return;
+    }
     for (int l = tr->net.n_layers - 1; l >= 0; l--) {
         const fbp_layer *layer = &tr->net.layers[l];
         int64_t lo, hi;
@@ -79,4 +182,4 @@ static void finish(const fbp_job *j, int t, const fbp_update *u) {
 const fbp_sink fbp_sink_update = {
     .updates = 1, .place = in_part, .take_weights = take_weights, .take_biases = take_biases};
 const fbp_sink fbp_sink_keep = {.place = in_vector, .take_weights = take_weights, .take_biases = take_biases};
-const fbp_sink fbp_sink_reduce = {.updates = 1, .place = in_vector, .finish = finish};
+const fbp_sink fbp_sink_reduce = {.updates = 1, .place = in_vector, .measure = measure, .finish = finish};

@@ -80,10 +80,15 @@ static fbp_pass pass_of(const fbp_job *j, int64_t first, int64_t n, int t) {
                   .be = &tr->be,
                   .tape = &tr->tape,
                   .params = j->epoch->params,
+                  .drop_key = j->batch.drop_key,
+                  .drops = j->drops,
+                  .asked = j->epoch->ask != NULL,
                   .scratch = tr->scratch + (size_t)t * tr->scratch_bytes};
     /* Of all passes alike, short ones too: threads of a forward pass may be in different ones, in one buffer. */
     int pointers = kind->reads_pointers && kind->reads_pointers(&tr->be, layer, tr->pass);
-    fbp_batch_open(&p.batch, &j->source, tr->be.kernels, first, n, kind->reads_entries, pointers, &tr->tape.fetched);
+    int owned = j->drops && layer->dropout > 0;
+    fbp_batch_open(&p.batch, &j->source, tr->be.kernels, first, n, kind->reads_entries, pointers, owned,
+                   &tr->tape.fetched);
     return p;
 }
 
@@ -136,15 +141,60 @@ static int next_rows(const fbp_trainer *tr, int64_t n, int64_t hi, int64_t *tile
     return *r0 < n;
 }
 
+static void deliver_rows(const fbp_job *j, int64_t first, int64_t r0, int64_t r1);
+
+/* Forward; the output is delivered before the loss writes over z. */
+static void forward_rows(const fbp_job *j, fbp_pass *p, int64_t r0, int64_t r1) {
+    fbp_net_forward(p, r0, r1);
+    if (j->output) deliver_rows(j, p->batch.first, r0, r1);
+}
+
+/* The output of the pass is there: the caller says what its loss is. */
+static void ask(worker *w, const fbp_pass *p) {
+    const fbp_job *j = w->j;
+    const fbp_epoch *e = j->epoch;
+    const fbp_tape *tape = p->tape;
+    fbp_question question = {.first = p->batch.first,
+                             .n = p->batch.n,
+                             .output = tape->z[p->net->n_layers - 1],
+                             .y = tape->fetched.y,
+                             .weight = e->data->weight ? tape->fetched.weight : NULL,
+                             .d_output = tape->d_output,
+                             .loss = tape->row_loss};
+    if (is_stopping(j)) return;
+    fbp_restore_state(w->state);
+    int stop = e->ask(e->poll_context, &question);
+    w->state = fbp_flush_denormals();
+    if (stop) atomic_store(&w->j->stop_at, w->met + 1);
+}
+
+/* Forward to the output activation, of this thread's rows, and back with the answer. */
+static void asking_phase(worker *w, fbp_pass *p, int64_t lo, int64_t hi) {
+    const fbp_trainer *tr = w->j->tr;
+    int top = tr->net.n_layers - 1, out = tr->net.layers[top].out;
+    const fbp_kernels *kernels = tr->be.kernels;
+    int64_t r0, r1;
+    for (int64_t tile = lo; next_rows(tr, p->batch.n, hi, &tile, &r0, &r1) && goes_on(w);) {
+        forward_rows(w->j, p, r0, r1);
+        fbp_batch_fetch_targets(&p->batch, r0, r1);
+        kernels->losses.output[tr->net.loss](fbp_at(tr->tape.z[top], r0 * out, kernels->dtype), r1 - r0, out);
+    }
+    meet(w);
+    if (w->stopped) return;
+    if (w->t == 0) ask(w, p);
+    meet(w);
+}
+
 /* Forward, loss and the first input gradients of this thread's rows. */
 static void rows_phase(worker *w, fbp_pass *p, int64_t lo, int64_t hi) {
     const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
     int top = tr->net.n_layers - 1;
     int64_t r0, r1;
+    if (p->asked) asking_phase(w, p, lo, hi);
     for (int64_t tile = lo, first = lo; next_rows(tr, p->batch.n, hi, &tile, &r0, &r1); first = tile) {
-        if (!goes_on(w)) return;
-        fbp_net_forward(p, r0, r1);
+        if (w->stopped || !goes_on(w)) return;
+        if (!p->asked) forward_rows(j, p, r0, r1);
         for (int64_t i = first; i < tile; i++)
             tr->loss_part[i] = fbp_net_loss(p, i * tr->tile, fbp_min((i + 1) * tr->tile, r1));
         for (int l = top; j->sink && l >= tr->net.rows_down_to && goes_on(w); l--) fbp_net_input_grad(p, l, r0, r1);
@@ -162,6 +212,7 @@ static double run_pass(worker *w, int64_t first, int64_t n, double scale, int ac
     p.batch.clip = j->epoch->clip;
     fbp_share(tiles, w->t, tr->n_threads, &lo, &hi);
     rows_phase(w, &p, lo, hi);
+    if (w->stopped) return 0;
     meet(w);
     if (w->stopped) return 0;
     for (int64_t tile = 0; tile < tiles; tile++) loss += tr->loss_part[tile];
@@ -178,6 +229,10 @@ static double run_pass(worker *w, int64_t first, int64_t n, double scale, int ac
             meet(w); /* W_l is read no more, dz of layer l-1 is whole */
         }
         weights_phase(w, &p, l, accumulate, u);
+    }
+    if (j->epoch->grad_x) {
+        p.grad_x = fbp_at(j->epoch->grad_x, first * tr->net.layers[0].in, tr->be.kernels->dtype);
+        for (int64_t tile = lo; next_rows(tr, n, hi, &tile, &r0, &r1) && goes_on(w);) fbp_net_input_grad(&p, 0, r0, r1);
     }
     meet(w);
     w->updating = 0;
@@ -209,6 +264,11 @@ static double run_batch(worker *w, const fbp_mini_batch *batch, const fbp_update
         if (j->sink && j->sink->updates && !isfinite(loss)) return loss;
     }
     if (j->sink && j->sink->finish) {
+        if (e->max_grad_norm > 0) {
+            j->sink->measure(j, w->t, u);
+            meet(w);
+            if (!isfinite(fbp_gradient_norm(tr))) return NAN;
+        }
         j->sink->finish(j, w->t, u);
         meet(w);
     }
@@ -221,10 +281,21 @@ static double run_batch(worker *w, const fbp_mini_batch *batch, const fbp_update
     return (loss * e->loss_scale + 0.5 * e->alpha * squares) / batch->total;
 }
 
-/* The t-th update, with the bias corrections of Adam in its rate. */
-static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double total, int64_t t) {
-    fbp_update u = {e->alpha / total, e->learning_rate, e->momentum, e->beta_1, e->beta_2, e->epsilon};
-    if (optimizer == FBP_OPT_adam) u.rate *= sqrt(1 - pow(e->beta_2, (double)t)) / (1 - pow(e->beta_1, (double)t));
+/* The t-th update, with the bias corrections of Adam in its rate. Adam adds epsilon to a root that is not corrected, as
+ * scikit-learn does; AdamW to one that is, as its authors do. */
+static fbp_update update_of(const fbp_epoch *e, fbp_optimizer optimizer, double total, double rate, int64_t t) {
+    fbp_update u = {.alpha = e->alpha / total,
+                    .rate = rate,
+                    .momentum = e->momentum,
+                    .beta_1 = e->beta_1,
+                    .beta_2 = e->beta_2,
+                    .epsilon = e->epsilon,
+                    .decay = rate * e->weight_decay};
+    if (optimizer == FBP_OPT_adam || optimizer == FBP_OPT_adamw) {
+        double root = sqrt(1 - pow(e->beta_2, (double)t));
+        u.rate *= root / (1 - pow(e->beta_1, (double)t));
+        if (optimizer == FBP_OPT_adamw) u.epsilon *= root;
+    }
     return u;
 }
 
@@ -246,12 +317,13 @@ static void choose_batch(worker *w, int64_t row) {
         total = sum_weights(w, row, n);
         if (total != 0) break;
     }
-    w->j->batch = (fbp_mini_batch){row, fbp_min(e->n - row, n), total};
+    w->j->batch = (fbp_mini_batch){row, fbp_min(e->n - row, n), total, fbp_mix(e->seed + fbp_mix((uint64_t)e->t + 1))};
 }
 
 static void epoch_task(void *context, int t) {
     fbp_job *j = context;
     fbp_epoch *e = j->epoch;
+    const int64_t first = e->row;
     int64_t steps = e->t;
     worker w = enter(j, t);
 
@@ -259,7 +331,8 @@ static void epoch_task(void *context, int t) {
     pack_weights(&w);
     fbp_mini_batch batch = j->batch; /* chosen anew only after the barriers of this one */
     while (!w.stopped && batch.n) {
-        fbp_update update = update_of(e, j->tr->optimizer, batch.total, steps + 1);
+        double rate = e->rates ? e->rates[(batch.row - first) / e->batch] : e->learning_rate;
+        fbp_update update = update_of(e, j->tr->optimizer, batch.total, rate, steps + 1);
         double loss = run_batch(&w, &batch, &update);
         if (w.stopped) break;
         if (t == 0) e->loss_sum += loss * (double)batch.n;
@@ -284,6 +357,7 @@ static fbp_job job_of(fbp_trainer *tr, fbp_epoch *epoch) {
     return (fbp_job){.tr = tr,
                      .epoch = epoch,
                      .source = fbp_source_of(epoch->data, epoch->order),
+                     .output = epoch->output,
                      .polled = epoch->poll ? seconds_now() : 0,
                      .stop_at = FBP_NEVER};
 }
@@ -292,6 +366,7 @@ void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch) {
     fbp_job j = job_of(tr, epoch);
     j.sink = tr->grad ? &fbp_sink_reduce : &fbp_sink_update;
     j.grad = tr->grad;
+    j.drops = 1;
     fbp_pool_run(tr->pool, epoch_task, &j);
 }
 
@@ -299,7 +374,7 @@ static void value_grad_task(void *context, int t) {
     fbp_job *j = context;
     fbp_epoch *e = j->epoch;
     worker w = enter(j, t);
-    if (t == 0) j->batch = (fbp_mini_batch){0, e->n, sum_weights(&w, 0, e->n)};
+    if (t == 0) j->batch = (fbp_mini_batch){.n = e->n, .total = e->sum ? 1 : sum_weights(&w, 0, e->n)};
     pack_weights(&w);
     if (!w.stopped) {
         fbp_update update = {.alpha = e->alpha / j->batch.total};

@@ -17,23 +17,26 @@ struct fbp_trainer {
     fbp_arena arena, kept;
     fbp_tape tape;
     fbp_pool *pool;
-    int64_t batch;        /* rows of a mini-batch */
-    int64_t pass;         /* rows of one pass over the arena, <= batch */
-    int64_t tile;         /* rows of one tile of a pass; from shapes alone */
-    int64_t joined_rows;  /* rows that go through the layers together where cuts are free */
+    int64_t batch;               /* rows of a mini-batch */
+    int64_t pass;                /* rows of one pass over the arena, <= batch */
+    int64_t tile;                /* rows of one tile of a pass; from shapes alone */
+    int64_t joined_rows;         /* rows that go through the layers together where cuts are free */
     int n_threads, forward_only;
-    char *scratch, *part; /* of every thread: scratch of the products; dW of joined tiles, or a db */
+    int keep_grad, asks, grad_x; /* see fbp_config */
+    char *scratch, *part;        /* of every thread: scratch of the products; dW of joined tiles, or a db */
     size_t scratch_bytes, part_bytes;
-    double *loss_part;    /* per row tile */
-    double *square_part;  /* sum of squared weights per weight tile, over the layers */
-    int grad_is_whole;    /* there is a `grad`: see keeps_grad */
-    void *grad;           /* the gradient of a mini-batch, n_params; NULL where it is used piece by piece */
+    double *loss_part;           /* per row tile */
+    double *square_part;         /* sum of squared weights per weight tile, over the layers */
+    double *norm_part;           /* sum of squared gradient per weight tile, then per bias; with keep_grad */
+    int grad_is_whole;           /* there is a `grad`: see keeps_grad */
+    void *grad;                  /* the gradient of a mini-batch, n_params; NULL where it is used piece by piece */
 };
 
 /* Rows row..row+n of the source, whose weights sum to total. */
 typedef struct {
-    int64_t row, n; /* n = 0: there is none */
+    int64_t row, n;    /* n = 0: there is none */
     double total;
+    uint64_t drop_key; /* of its dropout */
 } fbp_mini_batch;
 
 #define FBP_NEVER INT64_MAX
@@ -45,7 +48,8 @@ typedef struct {
     fbp_source source;
     const struct fbp_sink *sink; /* NULL: no gradient is wanted */
     void *grad;                  /* n_params, if the sink is not `update` */
-    const fbp_output *output;    /* of a forward pass */
+    const fbp_output *output;    /* what of a forward pass is wanted; NULL: nothing */
+    int drops;                   /* dropout is on */
     fbp_mini_batch batch;        /* written by thread 0 before a barrier, read by all after it */
     double polled;               /* when thread 0 asked poll last */
     _Atomic int64_t stop_at;     /* all leave after so many barriers; set once, by thread 0 */
@@ -61,7 +65,9 @@ typedef struct fbp_sink {
                          const fbp_update *u);
     void (*take_biases)(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
                         const fbp_update *u);
-    /* The gradient of the mini-batch is whole. NULL: nothing is left to do. */
+    /* The gradient of the mini-batch is whole. NULL: nothing is left to do. If its length matters, `measure` comes
+     * first, which puts the weight decay into it, and a barrier. */
+    void (*measure)(const fbp_job *j, int t, const fbp_update *u);
     void (*finish)(const fbp_job *j, int t, const fbp_update *u);
 } fbp_sink;
 
@@ -69,6 +75,9 @@ typedef struct fbp_sink {
  * keep:   the gradient is the result.
  * reduce: it is kept, added up over passes if there are several, and the optimizer follows when it is whole. */
 extern const fbp_sink fbp_sink_update, fbp_sink_keep, fbp_sink_reduce;
+
+/* Of a gradient that is measured. */
+double fbp_gradient_norm(const fbp_trainer *tr);
 
 /* Thread t's part of a layer: weight tiles lo..hi, and columns lo..hi of the bias: a column's sum is one thread's. */
 void fbp_share_tiles(const fbp_trainer *tr, const fbp_layer *layer, int t, int64_t *lo, int64_t *hi);

@@ -89,7 +89,7 @@ static void lay_out_arena(fbp_trainer *tr) {
     tr->scratch = fbp_arena_take_bytes(arena, "scratch", -1, tr->n_threads, tr->scratch_bytes);
     /* Each layer has its own z in a forward pass too, since threads are in different layers. */
     if (training) {
-        tape->fetched.y = fbp_arena_take(arena, "y", -1, n, last->out, item);
+        tape->fetched.y = fbp_arena_take(arena, "y", -1, n, net->targets, item);
         tape->fetched.weight = fbp_arena_take(arena, "weight", -1, n, 1, sizeof(double));
     }
     for (int l = 0; l <= top; l++) tape->z[l] = fbp_arena_take(arena, "z", l, n, net->layers[l].out, item);
@@ -108,7 +108,14 @@ static void lay_out_arena(fbp_trainer *tr) {
     }
     int64_t row_tiles = fbp_max(fbp_ceil_div(n, tr->tile), FBP_ROW_TILES);
     tr->loss_part = fbp_arena_take(arena, "loss", -1, row_tiles, 1, sizeof(double));
-    tr->square_part = fbp_arena_take(arena, "squares", -1, last->tile0 + last->n_tiles, 1, sizeof(double));
+    int64_t weight_tiles = last->tile0 + last->n_tiles;
+    tr->square_part = fbp_arena_take(arena, "squares", -1, weight_tiles, 1, sizeof(double));
+    if (tr->keep_grad)
+        tr->norm_part = fbp_arena_take(arena, "norm", -1, weight_tiles + net->n_layers, 1, sizeof(double));
+    if (tr->asks) {
+        tape->d_output = fbp_arena_take(arena, "d_output", -1, n, last->out, item);
+        tape->row_loss = fbp_arena_take(arena, "row_loss", -1, n, 1, sizeof(double));
+    }
 }
 
 /* What is kept from one mini-batch to the next: the gradient or pieces of it, and the layers' copies of W. */
@@ -133,7 +140,8 @@ static void lay_out_kept(fbp_trainer *tr) {
     for (int l = 0; l < tr->net.n_layers; l++) {
         fbp_layer *layer = &tr->net.layers[l];
         layer->w = layer->w_T = (fbp_operand){0};
-        if (layer->kind->lay_out) layer->kind->lay_out(&tr->be, layer, kept, l, l > 0 && training);
+        int input_grad = training && (l > 0 || tr->grad_x);
+        if (layer->kind->lay_out) layer->kind->lay_out(&tr->be, layer, kept, l, input_grad);
     }
 }
 
@@ -147,7 +155,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     tr->be.direct = tr->forward_only && (pass < FBP_PACKED_MIN_ROWS || tr->be.param_dtype != config->dtype);
     tr->be.packed = packed_is_faster() && !tr->be.direct;
     for (int l = 0; l < tr->net.n_layers; l++)
-        tr->net.layers[l].kind = fbp_layer_kind_of(&tr->be, &tr->net.layers[l], l, config->sparse);
+        tr->net.layers[l].kind = fbp_layer_kind_of(&tr->be, &tr->net.layers[l], l, config->sparse, tr->grad_x);
     cut_tiles(tr);
     lay_out_kept(tr); /* first: layers decide how their operands lie */
     lay_out_arena(tr);
@@ -168,13 +176,14 @@ static int grad_is_small(const fbp_trainer *tr) {
  * it is made; but a mini-batch that has begun to do so cannot be given up, and a slow one ought to hear its caller. */
 static int keeps_grad(const fbp_trainer *tr) {
     double flops = 6.0 * (double)tr->pass * (double)tr->net.n_weights;
-    return tr->pass < tr->batch || (flops > FBP_SLOW_FLOPS && grad_is_small(tr));
+    return tr->keep_grad || tr->pass < tr->batch || (flops > FBP_SLOW_FLOPS && grad_is_small(tr));
 }
 
 /* The rows of a pass if memory does not matter: as many as a mini-batch has, or as a weight tile can take at once if
  * a whole gradient is small then. */
 static int64_t most_rows(fbp_trainer *tr, const fbp_config *config) {
-    int64_t most = fbp_min(tr->batch, INT_MAX), widest = 1;
+    int64_t most = fbp_min(tr->batch, config->max_rows ? config->max_rows : INT_MAX), widest = 1;
+    most = fbp_min(most, INT_MAX);
     if (tr->forward_only) return most;
     lay_out(tr, config, most, 1);
     for (int l = 0; l < tr->net.n_layers; l++)
@@ -216,11 +225,20 @@ static int64_t choose_pass(fbp_trainer *tr, const fbp_config *config, int *n_thr
     return pass;
 }
 
+/* The net's own copy of what its loss is told. */
+static void set_loss(fbp_net *net, const fbp_config *config, double *numbers) {
+    net->label_smoothing = config->label_smoothing;
+    if (!config->loss_params) return;
+    memcpy(numbers, config->loss_params, (size_t)config->widths[config->n_layers] * sizeof *numbers);
+    net->loss_params = numbers;
+}
+
 /* The trainer and what describes its net, in one block: rows of the plan are at most 16 and three for each layer. */
 static fbp_trainer *new_block(const fbp_config *config, fbp_layer **layers, fbp_param **params) {
     size_t n = (size_t)config->n_layers, rows = 3 * n + 16;
+    size_t numbers = config->loss_params ? (size_t)config->widths[n] : 0;
     fbp_trainer *tr = calloc(1, sizeof *tr + n * (sizeof **layers + 2 * sizeof **params + sizeof(void *)) +
-                                    2 * rows * sizeof(fbp_plan_row));
+                                    2 * rows * sizeof(fbp_plan_row) + numbers * sizeof(double));
     if (!tr) return NULL;
     *layers = (fbp_layer *)(tr + 1);
     *params = (fbp_param *)(*layers + n);
@@ -250,9 +268,14 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
                            .blas = config->blas};
     tr->optimizer = config->optimizer;
     tr->forward_only = config->forward_only;
+    tr->keep_grad = config->keep_grad;
+    tr->asks = config->asks;
+    tr->grad_x = config->input_grad;
     tr->batch = config->batch;
     if (fbp_net_init(&tr->net, layers, params, config->n_layers, config->widths, config->acts, config->loss) != FBP_OK)
         return FBP_EOVERFLOW;
+    for (int l = 0; config->dropout && l < config->n_layers; l++) layers[l].dropout = config->dropout[l];
+    set_loss(&tr->net, config, (double *)(tr->tape.z + config->n_layers));
     int n_threads;
     int64_t pass = choose_pass(tr, config, &n_threads);
     lay_out(tr, config, pass ? pass : 1, n_threads);

@@ -1,20 +1,27 @@
 """fastbp: multilayer perceptrons on the CPU, in one arena of memory.
 
 `MLPClassifier` and `MLPRegressor` are drop-in for scikit-learn's; `Network` is the engine beneath
-them for people who write their own loop; `memory_plan` tells what a fit will allocate.
+them for people who write their own loop, with `Adam`, `AdamW` and `SGD`;
+`memory_plan` tells what a fit will allocate.
 """
 
 from fastbp._version import __version__
 from fastbp.classifier import MLPClassifier
 from fastbp.memory import MemoryPlan, memory_plan
 from fastbp.network import Network
+from fastbp.optim import SGD, Adam, AdamW
+from fastbp.plot import TrainingCurveDisplay
 from fastbp.regressor import MLPRegressor
 
 __all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
     "MLPClassifier",
     "MLPRegressor",
     "MemoryPlan",
     "Network",
+    "TrainingCurveDisplay",
     "__version__",
     "memory_plan",
 ]

@@ -5,7 +5,6 @@
 
 import functools
 from numbers import Integral, Real
-from operator import attrgetter
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -17,21 +16,15 @@ from sklearn.utils._param_validation import (
 )
 
 from . import _core, _fit, _online, _onnx
+from ._callbacks import TEMPORARY, CallbackSupportMixin
+from ._history import history_of
 from ._input.arguments import DTYPES
-from ._optim import SOLVERS, is_stochastic
+from ._notebook import ShowsPlan
+from ._optim import SOLVERS
 from ._params import Parameters, init_coef, parameters_of
 from ._predict import hidden_activations
-
-
-def solver_is_stochastic(estimator):
-    """Condition of ``partial_fit``; raises AttributeError if the solver needs all rows at once."""
-    if not is_stochastic(estimator.solver):
-        raise AttributeError(
-            "partial_fit is only available for stochastic optimizers. "
-            f"{estimator.solver} is not stochastic."
-        )
-    return True
-
+from ._progress import NAME as PROGRESS
+from ._schedules import SCHEDULES
 
 # Values of parameters that have been found valid: (class, name, type of the value, value).
 _valid = set()
@@ -44,23 +37,23 @@ def _param_names(cls, init):
     return tuple(super(BaseMLP, cls)._get_param_names())
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
     """Base of MLPClassifier and MLPRegressor; not for direct use."""
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(_core.ACTIVATIONS))],
+        "activation": [StrOptions(set(_core.ACTIVATIONS)), "array-like"],
         "solver": [StrOptions(set(SOLVERS))],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions({*SCHEDULES}), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "random_state": ["random_state"],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
+        "verbose": ["verbose", StrOptions({PROGRESS})],
         "warm_start": ["boolean"],
         "momentum": [Interval(Real, 0, 1, closed="both")],
         "nesterovs_momentum": ["boolean"],
@@ -74,6 +67,14 @@ class BaseMLP(BaseEstimator):
         "dtype": [StrOptions({*DTYPES, "auto"})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "warmup": [Interval(Real, 0, 1, closed="left")],
+        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
+        "scoring": [str, callable, None],
+        "max_time": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init_subclass__(cls, **kwargs):
@@ -109,6 +110,14 @@ class BaseMLP(BaseEstimator):
         dtype,
         n_threads,
         max_memory,
+        dropout,
+        input_dropout,
+        weight_decay,
+        max_grad_norm,
+        warmup,
+        ema_decay,
+        scoring,
+        max_time,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -136,16 +145,39 @@ class BaseMLP(BaseEstimator):
         self.dtype = dtype
         self.n_threads = n_threads
         self.max_memory = max_memory
-
-    # What `_online` watches: the values of our own parameters, whatever a subclass makes of them.
-    _settings_of = staticmethod(attrgetter(*_parameter_constraints, "loss"))
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
+        self.warmup = warmup
+        self.ema_decay = ema_decay
+        self.scoring = scoring
+        self.max_time = max_time
 
     # Each subclass says what its targets are:
+    #   _settings_of, which `_online` watches: the values of our own parameters, whatever a
+    #   subclass of the user's makes of them
     #   _y_numeric, whether y holds numbers
     #   _check_target(y, one_epoch, classes) -> a row of _losses, y or the codes of its labels
+    #   _class_weights(codes) -> for `_input.weights.weights_of_rows`; None for no
+    #   weights
+
+    def _class_weights(self, codes):
+        return None
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, coef_init=None, intercept_init=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        coef_init=None,
+        intercept_init=None,
+    ):
         """Fit the model to data.
 
         Parameters
@@ -157,6 +189,18 @@ class BaseMLP(BaseEstimator):
             Class labels, a multilabel indicator matrix, or real numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows: finite, with a sum above zero.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Input of rows to validate on, which are not trained on. With `early_stopping` they
+            take the place of those that it would hold out, and `validation_fraction` is not used.
+            Without, and with "lbfgs", they are only watched: `validation_loss_curve_`,
+            `validation_scores_` and `history_` show how they do, nothing stops and the last
+            weights stay. In a `Pipeline` with ``transform_input=["X_val"]`` they are transformed
+            as `X` is.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Targets of these rows; of a classifier no labels but those in `y`.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of these rows in their loss and score: finite, with a sum above zero. Those of
+            a classifier's `class_weight` multiply them there.
         coef_init : list of array-like of shape (in, out), default=None
             Initial weights, one array per layer. None: drawn, or with `warm_start` the present
             ones. What is given has no influence on what else is drawn.
@@ -173,8 +217,19 @@ class BaseMLP(BaseEstimator):
         ValueError, TypeError
             For input that does not fit, leaving the estimator as it was; or when the loss stops
             being finite, leaving the last finite parameters in `coefs_` and `intercepts_`.
+        Exception
+            What a scorer or a callback raises ends the fit: the estimator stays fitted, with the
+            best weights so far with `early_stopping`, else with the present ones.
         """
-        _fit.fit(self, X, y, sample_weight, coef_init=coef_init, intercept_init=intercept_init)
+        _fit.fit(
+            self,
+            X,
+            y,
+            sample_weight,
+            validation=(X_val, y_val, sample_weight_val),
+            coef_init=coef_init,
+            intercept_init=intercept_init,
+        )
         return self
 
     def _learn_online(self, X, y, sample_weight, classes=None):
@@ -222,6 +277,17 @@ class BaseMLP(BaseEstimator):
         """The flat vector behind `coefs_`; packed anew if the user put in arrays of their own."""
         return parameters_of(vars(self))
 
+    @property
+    def history_(self):
+        """All curves as the columns of a table: a dict of equally long lists."""
+        return history_of(self)
+
+    @property
+    def learning_rates_(self):
+        """Learning rate at the end of each epoch; None if the last fit had none."""
+        rates = history_of(self)["learning_rate"]
+        return rates if getattr(self, "_optimizer", None) is not None else None
+
     def hidden_activations(self, X):
         """Activations of the hidden layers.
 
@@ -252,13 +318,15 @@ class BaseMLP(BaseEstimator):
         # A shallow copy shares everything, the parameters and their optimizer state alike.
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
+        for name in TEMPORARY:
+            vars(twin).pop(name, None)
         return twin
 
     def __getstate__(self):
         # Views of one vector would be saved twice.
         state = super().__getstate__().copy()
-        state.pop("_params", None)
-        state.pop("_steady", None)
+        for name in ("_params", "_steady", *TEMPORARY):
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state):

@@ -1,5 +1,5 @@
 # Mirrors csrc/fastbp.h, in its order.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 cdef extern from "fastbp.h" nogil:
@@ -24,6 +24,7 @@ cdef extern from "fastbp.h" nogil:
     const char *const fbp_status_exception[]
     const char *const fbp_activation_name[]
     const char *const fbp_loss_name[]
+    const int fbp_loss_outputs[]
     const char *const fbp_optimizer_name[]
     const int fbp_optimizer_states[]
     const char *const fbp_optimizer_state_name[][2]
@@ -79,6 +80,11 @@ cdef extern from "fastbp.h" nogil:
         int sparse
         int forward_only, params_f32
         const fbp_blas *blas
+        const double *loss_params
+        double label_smoothing
+        const double *dropout
+        int64_t max_rows
+        int input_grad, keep_grad, asks
     ctypedef struct fbp_trainer:
         pass
     fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure)
@@ -104,6 +110,20 @@ cdef extern from "fastbp.h" nogil:
     void fbp_trainer_forget_team(fbp_trainer *tr)
     fbp_status fbp_trainer_start_team(fbp_trainer *tr)
 
+    ctypedef struct fbp_question:
+        int64_t first, n
+        const void *output
+        const void *y
+        const double *weight
+        void *d_output
+        double *loss
+
+    ctypedef struct fbp_output:
+        fbp_dtype dtype
+        void *result
+        int raw
+        void **hidden
+
     ctypedef struct fbp_epoch:
         const fbp_data *data
         const int64_t *order
@@ -111,7 +131,17 @@ cdef extern from "fastbp.h" nogil:
         void *params
         void *state[2]
         double alpha, learning_rate, momentum, beta_1, beta_2, epsilon, loss_scale
+        double weight_decay
+        const double *rates
+        double max_grad_norm
+        void *ema
+        double ema_decay
+        uint64_t seed
+        int sum
+        void *grad_x
         int clip
+        int (*ask)(void *context, const fbp_question *question) noexcept nogil
+        const fbp_output *output
         int (*poll)(void *context) noexcept nogil
         void *poll_context
         int64_t row, t
@@ -120,11 +150,6 @@ cdef extern from "fastbp.h" nogil:
 
     void fbp_trainer_epoch(fbp_trainer *tr, fbp_epoch *epoch)
     double fbp_trainer_value_grad(fbp_trainer *tr, fbp_epoch *epoch, void *grad)
-    ctypedef struct fbp_output:
-        fbp_dtype dtype
-        void *result
-        int raw
-        void **hidden
     void fbp_trainer_forward(fbp_trainer *tr, fbp_epoch *epoch, const fbp_output *output)
 
 

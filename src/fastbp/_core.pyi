@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 _Floats = NDArray[np.float32] | NDArray[np.float64]
 _Order = NDArray[np.int64]
+_Ask = Callable[[int, Any, Any, Any], tuple[Any, Any]]
 
 class _Plan(TypedDict):
     rows: list[tuple[str, tuple[int, ...], int | None, int]]
@@ -17,6 +18,7 @@ class _Plan(TypedDict):
 
 ACTIVATIONS: tuple[str, ...]
 LOSSES: tuple[str, ...]
+LOSS_OUTPUTS: tuple[int, ...]
 OPTIMIZERS: tuple[str, ...]
 
 class Parameter(NamedTuple):
@@ -40,6 +42,9 @@ def plan(
     max_memory: int = 0,
     sparse: bool = False,
     forward_only: bool = False,
+    *,
+    keep_grad: bool = False,
+    asks: bool = False,
 ) -> _Plan: ...
 
 class Data:
@@ -97,6 +102,13 @@ class Trainer:
         forward_only: bool = False,
         measure: bool = False,
         param_dtype: str | None = None,
+        loss_params: Sequence[float] = (),
+        label_smoothing: float = 0.0,
+        dropout: Sequence[float] = (),
+        max_rows: int = 0,
+        input_grad: bool = False,
+        keep_grad: bool = False,
+        asks: bool = False,
     ) -> None: ...
     def plan(self) -> _Plan: ...
     def buffers(self) -> list[tuple[str, int, int]]: ...
@@ -117,6 +129,13 @@ class Trainer:
         t: int = 0,
         loss_scale: float = 1.0,
         clip_loss: bool = False,
+        weight_decay: float = 0.0,
+        rates: NDArray[np.float64] | None = None,
+        max_grad_norm: float = 0.0,
+        ema: _Floats | None = None,
+        ema_decay: float = 0.0,
+        seed: int = 0,
+        ask: _Ask | None = None,
     ) -> tuple[float, int, bool]: ...
     def value_and_grad(
         self,
@@ -128,6 +147,10 @@ class Trainer:
         alpha: float = 0.0,
         loss_scale: float = 1.0,
         clip_loss: bool = False,
+        out: _Floats | None = None,
+        grad_x: _Floats | None = None,
+        total: bool = False,
+        ask: _Ask | None = None,
     ) -> float: ...
     def loss(
         self,
@@ -138,6 +161,8 @@ class Trainer:
         alpha: float = 0.0,
         loss_scale: float = 1.0,
         clip_loss: bool = False,
+        out: _Floats | None = None,
+        ask: _Ask | None = None,
     ) -> float: ...
     def forward(
         self,

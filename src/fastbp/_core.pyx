@@ -10,9 +10,9 @@ import numpy as np
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, getenv
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastbp._blas cimport scipy_blas
 
@@ -25,6 +25,7 @@ cdef _names(const char *const *table, int n):
 
 ACTIVATIONS = _names(fbp_activation_name, FBP_N_ACT)
 LOSSES = _names(fbp_loss_name, FBP_N_LOSS)
+LOSS_OUTPUTS = tuple([fbp_loss_outputs[i] for i in range(<int>FBP_N_LOSS)])  # of the net, for each column of y
 OPTIMIZERS = _names(fbp_optimizer_name, FBP_N_OPT)
 
 FLOPS_PER_THREAD = FBP_FLOPS_PER_THREAD  # of a pass that pay for a thread
@@ -245,14 +246,32 @@ def parameters(layer_sizes):
         free(widths)
 
 
+cdef _refuse_fork(int forks, who):
+    if forks != _forks:
+        raise RuntimeError(f"{who} forked while a Trainer was running: its call cannot go on in the child, which has "
+                           "none of its threads")
+
+
 cdef int _poll(void *trainer) noexcept with gil:
     """Runs the signal handlers that wait; 1 if the call of the Trainer must end, for the reason in its `reason`."""
     cdef int forks = _forks
     try:
         PyErr_CheckSignals()
+        _refuse_fork(forks, "a signal handler")
+    except BaseException as error:
+        (<Trainer>trainer).reason = error
         if forks != _forks:
-            raise RuntimeError("a signal handler forked while a Trainer was running: "
-                               "its call cannot go on in the child, which has none of its threads")
+            fbp_trainer_forget_team((<Trainer>trainer).c)
+        return 1
+    return 0
+
+
+cdef int _ask(void *trainer, const fbp_question *question) noexcept with gil:
+    """Lets the caller's own loss answer; 1 if the call of the Trainer must end, for the reason in its `reason`."""
+    cdef int forks = _forks
+    try:
+        (<Trainer>trainer)._answer(question)
+        _refuse_fork(forks, "a loss of the caller's own")
     except BaseException as error:
         (<Trainer>trainer).reason = error
         if forks != _forks:
@@ -280,6 +299,13 @@ cdef class Trainer:
         gathered into dense ones
     forward_only : bool, for prediction: no z is kept
     param_dtype : str or None, "float32" for a forward pass in float64 from parameters in float32; None: `dtype`
+    loss_params : sequence of float, one per output where the loss has a parameter; else empty
+    label_smoothing : float, of the log losses
+    dropout : sequence of float, the share of each layer's input that `train_epoch` drops; empty for none
+    max_rows : int, rows of a pass over the arena at most; 0 for those of a mini-batch
+    input_grad : bool, `value_and_grad` may be asked for the gradient by X
+    keep_grad : bool, `train_epoch` makes the gradient of a mini-batch whole first, which `max_grad_norm` needs
+    asks : bool, there is room for the answers of `ask`: a loss of the caller's own, see `train_epoch`
     measure : bool, only plan: nothing is allocated and nothing can be run
 
     Raises
@@ -294,18 +320,24 @@ cdef class Trainer:
     cdef fbp_config config
     cdef fbp_plan p
     cdef int *sizes
+    cdef double *numbers  # loss_params, dropout
     cdef int forks  # as many as when the team was made
     cdef unsigned long owner  # the thread that is in a call; 0: none
     cdef int owner_forks  # as many as when it began
     cdef object reason  # the exception that ends the call early
+    cdef object asked  # what answers for the loss in this call, or None
+    cdef bint has_y  # the data of this call
+    cdef int n_columns  # of their y
     cdef readonly object dtype, param_dtype
     cdef public object memory_plan  # a note of its users: the `MemoryPlan` of `plan()`
     cdef readonly tuple layer_sizes
     cdef readonly int64_t updates  # made by the last train_epoch, also by one that was interrupted
 
     def __cinit__(self, layer_sizes, activations, loss, dtype, batch_size, optimizer="none", n_threads=1,
-                  max_memory=0, sparse=False, forward_only=False, measure=False, param_dtype=None):
+                  max_memory=0, sparse=False, forward_only=False, measure=False, param_dtype=None, loss_params=(),
+                  label_smoothing=0.0, dropout=(), max_rows=0, input_grad=False, keep_grad=False, asks=False):
         cdef int n = len(layer_sizes)
+        cdef double *numbers
         cdef fbp_status status
         self.layer_sizes = tuple(layer_sizes)
         if n < 2 or len(activations) != n - 2:
@@ -316,6 +348,15 @@ cdef class Trainer:
         self.sizes = _widths(layer_sizes)  # and room for as many activations
         for i in range(n - 2):
             self.sizes[n + i] = _index(ACTIVATIONS, activations[i], "activation")
+        if loss_params and len(loss_params) != layer_sizes[-1]:
+            raise ValueError(f"loss_params needs one number per output, {layer_sizes[-1]}; got {len(loss_params)}")
+        if dropout and len(dropout) != n - 1:
+            raise ValueError(f"dropout needs one number per layer of weights, {n - 1}; got {len(dropout)}")
+        self.numbers = numbers = <double *>calloc(len(loss_params) + len(dropout) + 1, sizeof(double))
+        if numbers == NULL:
+            raise MemoryError("no memory for the description of the net")
+        for i, number in enumerate((*loss_params, *dropout)):
+            numbers[i] = number
         self.config = fbp_config(
             n_layers=n - 1, widths=self.sizes, acts=self.sizes + n,
             loss=<fbp_loss>_index(LOSSES, loss, "loss"),
@@ -323,7 +364,15 @@ cdef class Trainer:
             optimizer=<fbp_optimizer>_index(OPTIMIZERS, optimizer, "optimizer"),
             batch=batch_size, n_threads=n_threads, max_memory=max_memory, sparse=sparse,
             forward_only=forward_only, params_f32=_float_of(param_dtype or dtype, "param_dtype") == FBP_F32,
-            blas=scipy_blas())
+            blas=scipy_blas(), loss_params=NULL, label_smoothing=label_smoothing, dropout=NULL, max_rows=max_rows,
+            input_grad=input_grad, keep_grad=keep_grad, asks=asks)
+        if loss_params:
+            self.config.loss_params = numbers
+        if dropout:
+            self.config.dropout = numbers + <int>len(loss_params)
+        if layer_sizes[-1] % fbp_loss_outputs[<int>self.config.loss]:
+            raise ValueError(f"loss={loss!r} needs {fbp_loss_outputs[<int>self.config.loss]} outputs for each column "
+                             f"of y, the net has {layer_sizes[-1]}")
         self.dtype, self.param_dtype = np.dtype(str(dtype)), np.dtype(str(param_dtype or dtype))
         if self.dtype != self.param_dtype and (self.config.dtype == FBP_F32 or not forward_only):
             raise ValueError(f"param_dtype={param_dtype!r} needs forward_only=True and dtype='float64', got "
@@ -353,6 +402,7 @@ cdef class Trainer:
             fbp_trainer_forget_team(self.c)
         fbp_trainer_free(self.c)
         free(self.sizes)
+        free(self.numbers)
 
     @property
     def n_params(self):
@@ -432,6 +482,7 @@ cdef class Trainer:
     cdef _leave(self):
         """End a call: raises the exception that has ended it early."""
         self.owner = 0
+        self.asked = None
         if self.reason is not None:
             reason, self.reason = self.reason, None
             raise reason
@@ -469,19 +520,70 @@ cdef class Trainer:
         e.finite = 1
         e.poll, e.poll_context = _poll, <void *>self
 
+    cdef _check_ask(self, ask):
+        if ask is not None and not self.config.asks:
+            raise ValueError("ask needs a Trainer made with asks=True")
+
+    cdef _let_answer(self, fbp_epoch *e, Data data, ask):
+        self.asked = ask
+        if ask is None:
+            return
+        self.has_y, self.n_columns = data.c.y != NULL, data.c.outputs
+        e.ask = _ask
+
+    cdef _answer(self, const fbp_question *q):
+        """Ask for the loss of the rows of a pass; what is handed out is a copy."""
+        cdef cnp.ndarray output, y, weight, d_output, loss
+        cdef int64_t n_outputs = self.layer_sizes[-1]
+        output = np.empty((q.n, n_outputs), self.dtype)
+        memcpy(cnp.PyArray_DATA(output), q.output, output.nbytes)
+        y_or_none = weight_or_none = None
+        if self.has_y:
+            y_or_none = y = np.empty((q.n, self.n_columns), self.dtype)
+            memcpy(cnp.PyArray_DATA(y), q.y, y.nbytes)
+        if q.weight != NULL:
+            weight_or_none = weight = np.empty(q.n)
+            memcpy(cnp.PyArray_DATA(weight), q.weight, weight.nbytes)
+        answered = self.asked(q.first, output, y_or_none, weight_or_none)
+        loss = np.ascontiguousarray(answered[0], np.float64)
+        d_output = np.ascontiguousarray(answered[1], self.dtype)
+        if loss.ndim != 1 or loss.shape[0] != q.n:
+            raise ValueError(f"ask must answer with losses of shape ({q.n},), got {answered[0].shape}")
+        if d_output.ndim != 2 or d_output.shape[0] != q.n or d_output.shape[1] != n_outputs:
+            raise ValueError(f"ask must answer with derivatives of shape ({q.n}, {n_outputs}), got {answered[1].shape}")
+        finite = np.isfinite(d_output).all(axis=1)
+        if not finite.all():  # an update by these would leave nothing: its loss says so
+            loss = np.where(finite, loss, np.nan)
+        memcpy(q.loss, cnp.PyArray_DATA(loss), loss.nbytes)
+        memcpy(q.d_output, cnp.PyArray_DATA(d_output), d_output.nbytes)
+
     cdef _check_targets(self, Data data):
         n_outputs = self.layer_sizes[-1]
+        columns = n_outputs // fbp_loss_outputs[<int>self.config.loss]
         if data.c.y == NULL:
             raise ValueError("data has no y")
         if data.c.y_dtype == FBP_I32 and self.config.loss != FBP_LOSS_log_loss:
             raise ValueError("class indices as y go with log_loss only")
-        if data.c.y_dtype != FBP_I32 and data.c.outputs != n_outputs:
-            raise ValueError(f"y has {data.c.outputs} columns, the net has {n_outputs} outputs")
+        if data.c.y_dtype != FBP_I32 and data.c.outputs != columns:
+            raise ValueError(f"y has {data.c.outputs} columns, the net has {n_outputs} outputs and takes {columns}")
 
     def train_epoch(self, params, state, Data data, order, batch_size, *, double alpha, double learning_rate,
                     double beta_1=0.9, double beta_2=0.999, double epsilon=1e-8, double momentum=0.9,
-                    int64_t t=0, double loss_scale=1.0, bint clip_loss=False):
+                    int64_t t=0, double loss_scale=1.0, bint clip_loss=False, double weight_decay=0.0, rates=None,
+                    double max_grad_norm=0.0, ema=None, double ema_decay=0.0, uint64_t seed=0, ask=None):
         """One epoch over the rows `order` of `data` (None: all, as they stand), updating params and state.
+
+        Parameters
+        ----------
+        rates : C-contiguous float64 ndarray with the learning rate of each update, or None for `learning_rate`
+        max_grad_norm : float, a longer gradient is shortened to this length; 0 for never
+        ema : ndarray like params, or None
+            The moving average: ``ema += (1 - ema_decay) * (params - ema)`` after each update.
+        seed : int, of the masks of dropout, which follow from it and from `t`
+        ask : callable or None, instead of the net's loss
+            ``ask(first, output, y, sample_weight) -> (loss, d_output)`` for the rows of one pass, first.. of the visit:
+            the output after the output activation and y of shape (n, n_outputs), weights of shape (n,) or None; the
+            rows' losses of shape (n,) and their derivatives by the output of shape (n, n_outputs).
 
         Returns
         -------
@@ -493,7 +595,9 @@ cdef class Trainer:
             False: the loss of the next update was not finite, and that update was not made.
         """
         cdef fbp_epoch e
+        cdef cnp.ndarray numbers
         self.updates = 0
+        self._check_ask(ask)
         self._prepare(&e, params, data, order, True)
         self._check_targets(data)
         if len(state) != fbp_optimizer_states[<int>self.config.optimizer] or not len(state) or self.config.forward_only:
@@ -505,8 +609,21 @@ cdef class Trainer:
         e.batch = batch_size
         e.alpha, e.learning_rate, e.momentum = alpha, learning_rate, momentum
         e.beta_1, e.beta_2, e.epsilon, e.t = beta_1, beta_2, epsilon, t
-        e.loss_scale, e.clip = loss_scale, clip_loss
+        e.loss_scale, e.clip, e.weight_decay, e.seed = loss_scale, clip_loss, weight_decay, seed
+        if rates is not None:
+            numbers = rates
+            if numbers.dtype != np.float64 or numbers.ndim != 1 or not numbers.flags.c_contiguous or \
+                    numbers.shape[0] < -(-e.n // batch_size):
+                raise ValueError("rates must be a C-contiguous float64 array of one number per mini-batch, "
+                                 f"{-(-e.n // batch_size)}; got {rates.dtype} of shape {rates.shape}")
+            e.rates = <const double *>cnp.PyArray_DATA(numbers)
+        if max_grad_norm > 0 and not self.config.keep_grad:
+            raise ValueError("max_grad_norm needs a Trainer made with keep_grad=True")
+        e.max_grad_norm = max_grad_norm
+        if ema is not None:
+            e.ema, e.ema_decay = self._vector(ema, "ema"), ema_decay
         self._enter()
+        self._let_answer(&e, data, ask)
         with nogil:
             fbp_trainer_epoch(self.c, &e)
         self.updates = e.t - t
@@ -514,29 +631,47 @@ cdef class Trainer:
         return e.loss_sum / max(e.n, 1), self.updates, bool(e.finite)
 
     def value_and_grad(self, params, Data data, grad, order=None, *, double alpha=0.0, double loss_scale=1.0,
-                       bint clip_loss=False):
-        """The (weighted) mean loss over the rows; fills `grad` (None: value only) with its exact gradient."""
+                       bint clip_loss=False, grad_x=None, ask=None, bint total=False, out=None):
+        """The (weighted) mean loss over the rows, or with `total` their sum; fills `grad` (None: value only) with its
+        exact gradient, and if they are wanted `grad_x`, of shape (rows, n_features), with that by X, and `out`, a
+        matrix as `forward` takes it, with the net's output for the rows. `ask` is that of `train_epoch`.
+
+        The gradient needs a Trainer with optimizer "none", the value any that keeps z.
+        """
         cdef fbp_epoch e
+        cdef fbp_output o
         cdef void *g = NULL
         cdef double value
         self._prepare(&e, params, data, order, False)
-        self._check_targets(data)
-        if self.config.optimizer != FBP_OPT_none or self.config.forward_only:
+        self._check_ask(ask)
+        if ask is None or data.c.y != NULL:
+            self._check_targets(data)
+        if self.config.forward_only or (grad is not None and self.config.optimizer != FBP_OPT_none):
             raise ValueError("value_and_grad needs a Trainer with optimizer 'none'")
         if grad is not None:
             g = self._vector(grad, "grad")
-        e.alpha, e.loss_scale, e.clip = alpha, loss_scale, clip_loss
+        if out is not None:
+            memset(&o, 0, sizeof(fbp_output))
+            o.dtype = FBP_F64 if out.dtype == np.float64 else FBP_F32
+            o.result = self._matrix(out, "out", e.n, self.layer_sizes[-1], out.dtype)
+            e.output = &o
+        e.alpha, e.loss_scale, e.clip, e.sum = alpha, loss_scale, clip_loss, total
+        if grad_x is not None:
+            if not self.config.input_grad or grad is None:
+                raise ValueError("grad_x needs a Trainer made with input_grad=True, and grad")
+            e.grad_x = self._matrix(grad_x, "grad_x", e.n, self.layer_sizes[0], self.dtype)
         self._enter()
+        self._let_answer(&e, data, ask)
         with nogil:
             value = fbp_trainer_value_grad(self.c, &e, g)
         self._leave()
         return value
 
     def loss(self, params, Data data, order=None, *, double alpha=0.0, double loss_scale=1.0,
-             bint clip_loss=False):
-        """The (weighted) mean loss over the rows."""
+             bint clip_loss=False, ask=None, out=None):
+        """The (weighted) mean loss over the rows; fills `out` with their output, as `value_and_grad` does."""
         return self.value_and_grad(params, data, None, order, alpha=alpha, loss_scale=loss_scale,
-                                   clip_loss=clip_loss)
+                                   clip_loss=clip_loss, ask=ask, out=out)
 
     def forward(self, params, Data data, out, order=None, *, bint raw=False, hidden=()):
         """The net's output for the rows.
@@ -586,7 +721,7 @@ cdef class Trainer:
 
 
 def plan(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory=0, sparse=False,
-         forward_only=False):
+         forward_only=False, *, keep_grad=False, asks=False):
     """The plan of a Trainer of these arguments, without allocating it."""
     return Trainer(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory, sparse,
-                   forward_only, True).plan()
+                   forward_only, True, keep_grad=keep_grad, asks=asks).plan()

@@ -9,12 +9,18 @@ import copy
 from contextlib import contextmanager
 from itertools import pairwise
 from numbers import Integral
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core, _lbfgs, _loops
+from ._availability import check_online
+from ._callbacks import FitTasks, has_callbacks
+from ._history import clear_history
 from ._input.arguments import (
+    check_activation,
+    check_dropout,
     check_hidden_layer_sizes,
     clip_batch_size,
     generator_of,
@@ -22,13 +28,18 @@ from ._input.arguments import (
 )
 from ._input.arrays import check_initial, finite_data, validated_sample_weight
 from ._input.targets import far_from_zero, rows_and_targets_of
+from ._input.weights import weights_of_rows
 from ._losses import Loss, with_output
 from ._optim import SOLVERS
-from ._params import Parameters, draw, init_coef
+from ._params import Parameters, draw, init_coef, layer_activations
 from ._predict import few_non_zeros
+from ._progress import NAME as PROGRESS
+from ._progress import Progress
+from ._schedules import is_by_step
 from ._split import split_rows
 from ._threads import blas_guard, resolve_n_threads
-from ._trainers import give_back, take
+from ._trainers import Arguments, give_back, take
+from ._validation import Validation, ValidationSet, check_scoring, check_validation_set
 from ._warnings import warn
 from .memory import MemoryPlan
 
@@ -46,37 +57,54 @@ class Given(NamedTuple):
     first: bool  # the parameters are to be drawn, not gone on from
     layer_sizes: tuple
     max_memory: int
+    dropout: tuple  # share of the input of each layer; empty for none
     X: Any
     target: np.ndarray  # y as the core takes it
     sample_weight: np.ndarray | None
     data: _core.Data  # of these three
     loss: Loss
     initial: dict  # parameters to start from, by the name of the argument; None if not given
+    validation: ValidationSet | None  # of the caller's own
+    scorer: Any  # as `check_scoring` gives it
+    y: Any  # validated, where a scorer wants it
 
 
 class Job(NamedTuple):
     """What one fit trains, and how."""
 
+    began: float  # when the call was made, by time.monotonic
     given: Given
-    kept: Parameters  # those that the estimator shows
-    params: Parameters  # those that are trained: `kept`, or a copy in float64
+    kept: Parameters  # those that the estimator has: `shown`, or rounded ones if that is float64
+    params: Parameters  # those that are trained
+    shown: Parameters  # those that count: `params`, or their moving average
     optimizer: Any  # state between epochs; None for L-BFGS
+    seed: int  # of the masks of dropout
     trainer: _core.Trainer
     trainer_arguments: tuple
     order: _loops.RowOrder | None  # of the rows to train on; None for L-BFGS
-    validation: _loops.Validation | None  # None without early stopping
+    validation: Validation | None  # None if no rows are watched
     batch_size: int
     loss_scale: float
+    tasks: FitTasks | None = None  # for callbacks, if there are any
+    progress: Progress | None = None  # if it is shown
 
 
-def fit(estimator, X, y, sample_weight, one_epoch=False, classes=None, **initial):
-    """Fit an estimator: whole fits, and the one epoch of ``partial_fit``; returns the `Job`."""
-    before = vars(estimator).copy()
+def fit(
+    estimator, X, y, sample_weight, one_epoch=False, classes=None, validation=(None,) * 3, **initial
+):
+    """Fit an estimator: whole fits, and the one epoch of ``partial_fit``; returns the `Job`.
+
+    `validation` is (X_val, y_val, sample_weight_val).
+    """
+    began = monotonic()
     draft = copy.copy(estimator)
+    before = vars(draft).copy()
     vars(draft).pop("_steady", None)  # holds the parameters of before
-    given = check(draft, X, y, sample_weight, one_epoch, classes, initial)
-    job = prepare(draft, given)
+    given = check(draft, X, y, sample_weight, one_epoch, classes, initial, validation)
+    job = prepare(draft, given, began)
     try:
+        if not one_epoch:
+            job = followed(estimator, job, X, y, sample_weight)
         commit(estimator, before, draft, job)
         del before, draft  # and with them the parameters of before
         train(estimator, job)
@@ -87,21 +115,38 @@ def fit(estimator, X, y, sample_weight, one_epoch=False, classes=None, **initial
     return job
 
 
-def check(draft, X, y, sample_weight, one_epoch, classes, initial):
+def followed(estimator, job, X, y, sample_weight):
+    """The job, with those who want to be told how it goes; they learn here that it begins."""
+    unit = "iteration" if job.optimizer is None else "epoch"
+    if has_callbacks(estimator):
+        job = job._replace(tasks=FitTasks(estimator, X, y, sample_weight, job, unit))
+    if estimator.verbose == PROGRESS:
+        bar = Progress(unit, estimator.max_iter, estimator.max_time, job.began)
+        job = job._replace(progress=bar)
+    return job
+
+
+def check(draft, X, y, sample_weight, one_epoch, classes, initial, validation):
     """Check the data and the parameters; the draft learns features and classes."""
     first = not hasattr(draft, "coefs_") or not (draft.warm_start or one_epoch)
     hidden_layer_sizes = check_hidden_layer_sizes(draft.hidden_layer_sizes)
+    check_activation(draft.activation, len(hidden_layer_sizes))
+    dropout = check_dropout(draft.dropout, draft.input_dropout, len(hidden_layer_sizes))
+    if one_epoch:
+        check_online(draft)
+    elif SOLVERS[draft.solver].optimizer is None:
+        _refuse_mini_batches(draft)
     max_memory = parse_max_memory(draft.max_memory)
     resolve_n_threads(draft.n_threads, flops=0)  # for its errors
-    if one_epoch and draft.early_stopping:
-        raise ValueError("partial_fit does not support early_stopping=True")
+    scorer = check_scoring(draft)
 
     X, y = rows_and_targets_of(draft, X, y, first)
     if first:
         draft._x_dtype = X.dtype  # decides that of predictions
+    labels = y
     loss, y = draft._check_target(y, one_epoch, classes)
     target = loss.target(y)
-    n_outputs = target.shape[1] if target.ndim == 2 else len(draft.classes_)
+    n_outputs = loss.n_outputs(target.shape[1]) if target.ndim == 2 else len(draft.classes_)
     out_activation = getattr(draft, "out_activation_", loss.out_activation)
     if not first and out_activation != loss.out_activation:
         loss = with_output(loss, out_activation, n_outputs)
@@ -110,6 +155,9 @@ def check(draft, X, y, sample_weight, one_epoch, classes, initial):
         draft._keeps_digits = draft._y_numeric and far_from_zero(target)
     if sample_weight is not None:
         sample_weight = validated_sample_weight(sample_weight, X)
+    dtype = _arithmetic(draft, first, X)
+    class_weights = draft._class_weights(y)
+    sample_weight = weights_of_rows(class_weights, y, sample_weight)
     layer_sizes = (X.shape[1], *hidden_layer_sizes, n_outputs)
     shapes = {"coef_init": [*pairwise(layer_sizes)]}
     shapes["intercept_init"] = [(out,) for _, out in shapes["coef_init"]]
@@ -118,13 +166,43 @@ def check(draft, X, y, sample_weight, one_epoch, classes, initial):
         first=first,
         layer_sizes=layer_sizes,
         max_memory=max_memory,
+        dropout=dropout,
         X=X,
         target=target,
         sample_weight=sample_weight,
-        data=finite_data(draft, X, target, sample_weight, _arithmetic(draft, first, X)),
+        data=finite_data(draft, X, target, sample_weight, dtype),
         loss=loss,
         initial={name: check_initial(name, a, shapes[name]) for name, a in initial.items()},
+        validation=check_validation_set(draft, X, loss, target, class_weights, validation, dtype),
+        scorer=scorer,
+        y=labels if callable(scorer) else None,
     )
+
+
+# What needs mini-batches, and the value that asks for none of it.
+_OF_MINI_BATCHES = {
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "max_grad_norm": None,
+    "ema_decay": None,
+    "warmup": 0.0,
+}
+
+
+def _refuse_mini_batches(draft):
+    """Raise ValueError for a setting that a solver without mini-batches would have to ignore."""
+    for name, none in _OF_MINI_BATCHES.items():
+        value = getattr(draft, name)
+        if value is not none and any(v != none for v in np.ravel(value)):
+            raise ValueError(
+                f"{name}={value!r} needs mini-batches: with solver={draft.solver!r} it takes "
+                f"{none!r}."
+            )
+    if is_by_step(draft.learning_rate):
+        raise ValueError(
+            f"learning_rate={draft.learning_rate!r} needs mini-batches, which "
+            f"solver={draft.solver!r} has none of: it takes 'constant', and does not use it."
+        )
 
 
 def _arithmetic(draft, first, X):
@@ -136,18 +214,22 @@ def _arithmetic(draft, first, X):
     return X.dtype if first else draft._parameters().flat.dtype
 
 
-def prepare(draft, given):
+def prepare(draft, given, began):
     """Draw, split and allocate what training needs, in scikit-learn's order of random draws."""
     with _sizes_named(draft, given):
         random_state = draft._random_state = generator_of(draft.random_state)
         kept = _initial(draft, given)
         stochastic = SOLVERS[draft.solver].optimizer is not None
         rows = held_out = None
-        if draft.early_stopping and stochastic:
+        if draft.early_stopping and stochastic and given.validation is None:
             rows, held_out = _split(draft, given)
         n_rows = given.data.n_rows if rows is None else len(rows)
-        params = kept.as_dtype(np.float64) if _in_double(draft, given) else kept
-        optimizer = _optimizer(draft, given, params) if stochastic else None
+        shown = kept.as_dtype(np.float64) if _in_double(draft, given) else kept
+        optimizer = _optimizer(draft, given, shown.flat) if stochastic else None
+        params = _trained(draft, given, optimizer, shown)
+        seed = 0
+        if given.dropout:
+            seed = optimizer.seed or int(random_state.randint(1, np.iinfo(np.int32).max))
         batch_size = min(_LBFGS_ROWS, n_rows)
         if stochastic:
             batch_size = clip_batch_size(draft.batch_size, n_rows)
@@ -156,19 +238,26 @@ def prepare(draft, given):
         order = validation = None
         if stochastic:
             order = row_order(draft, given, n_rows, rows, batch_size, random_state)
-        if held_out is not None:
-            validation = _loops.Validation(given, held_out, trainer, params.flat)
+        loss_scale = given.loss.loss_scale(given.layer_sizes[-1])
+        if held_out is not None or given.validation is not None:
+            decides = draft.early_stopping and stochastic
+            validation = Validation(
+                given, held_out, trainer, shown, loss_scale, given.scorer, decides
+            )
         return Job(
+            began=began,
             given=given,
             kept=kept,
             params=params,
+            shown=shown,
             optimizer=optimizer,
+            seed=seed,
             trainer=trainer,
             trainer_arguments=arguments,
             order=order,
             validation=validation,
             batch_size=batch_size,
-            loss_scale=given.loss.loss_scale(given.layer_sizes[-1]),
+            loss_scale=loss_scale,
         )
 
 
@@ -185,18 +274,28 @@ def row_order(draft, given, n_rows, rows, batch_size, random_state=None):
     return _loops.RowOrder(n_rows, rows, shuffle, random_state)
 
 
+def threads_of(draft, batch_size, params):
+    """Threads of the trainer."""
+    return resolve_n_threads(draft.n_threads, flops=6.0 * batch_size * params.flat.size)
+
+
 def trainer_arguments(draft, given, params, optimizer, batch_size):
-    """The arguments of the trainer, in the order that ``_core.Trainer`` takes them."""
-    return (
-        params.layer_sizes,
-        (draft.activation,) * (len(params.layer_sizes) - 2),
-        given.loss.core,
-        "float32" if params.flat.dtype == np.float32 else "float64",
-        batch_size,
-        "none" if optimizer is None else optimizer.core_name(draft),
-        resolve_n_threads(draft.n_threads, flops=6.0 * batch_size * params.flat.size),
-        given.max_memory,
-        few_non_zeros(given.X),
+    """The `Arguments` of the trainer."""
+    return Arguments(
+        layer_sizes=params.layer_sizes,
+        activations=check_activation(draft.activation, len(params.layer_sizes) - 2),
+        loss=given.loss.core,
+        dtype="float32" if params.flat.dtype == np.float32 else "float64",
+        batch_size=batch_size,
+        optimizer="none" if optimizer is None else optimizer.core_name(draft),
+        n_threads=threads_of(draft, batch_size, params),
+        max_memory=given.max_memory,
+        sparse=few_non_zeros(given.X),
+        dropout=given.dropout,
+        keep_grad=draft.max_grad_norm is not None and optimizer is not None,
+        loss_params=given.loss.params(params.layer_sizes[-1]),
+        label_smoothing=given.loss.smoothing,
+        asks=given.loss.ask is not None,
     )
 
 
@@ -255,7 +354,7 @@ def _drawn(draft, given):
     if getattr(draft._init_coef, "__func__", None) is not init_coef:
         _draw_by_subclass(draft, params)
     else:
-        activations = (draft.activation,) * len(params.coefs)
+        activations = layer_activations(draft.activation, len(params.coefs))
         draw(params.coefs, params.intercepts, activations, draft._random_state)
     return params
 
@@ -296,17 +395,34 @@ def _continued(draft, given):
             f"X has {n_features} features, but {name} is expecting {have[0]} features as input."
         )
     if have[-1] != n_outputs:
-        raise ValueError(f"y has {n_outputs} outputs, but {name} was fitted with {have[-1]}.")
+        who = "y has"
+        if getattr(draft, "_quantiles", None):
+            who = f"quantile={draft.quantile!r} asks for"
+        raise ValueError(f"{who} {n_outputs} outputs, but {name} was fitted with {have[-1]}.")
     return params
 
 
-def _optimizer(draft, given, params):
+def _optimizer(draft, given, flat):
     """The optimizer state to train with: fresh in ``fit``, the kept one in ``partial_fit``."""
     kept, kind = getattr(draft, "_optimizer", None), SOLVERS[draft.solver].optimizer
-    same = type(kept) is kind and kept.state[0].shape == params.flat.shape
+    same = type(kept) is kind and kept.state[0].shape == flat.shape
     if not given.one_epoch or not same:
-        return kind(draft, params.flat)
-    return kept.usable_as(params.flat.dtype)
+        return kind(draft, flat)
+    return kept.usable_as(flat.dtype)
+
+
+def _trained(draft, given, optimizer, shown):
+    """What is trained: what is shown, unless that is a moving average, which begins there.
+
+    ``partial_fit`` goes on with what it has trained, if the weights shown are its own.
+    """
+    if draft.ema_decay is None:
+        return shown
+    params = shown.copied(shown.flat.dtype)
+    own = given.one_epoch and not given.first and optimizer.trained is not None
+    if own and np.array_equal(optimizer.shown, shown.flat):
+        np.copyto(params.flat, optimizer.trained)
+    return params
 
 
 # ---- the estimator changes ----
@@ -320,15 +436,21 @@ def commit(estimator, before, draft, job):
     """
     sizes = job.kept.layer_sizes
     draft.memory_plan_ = plan_of(job.trainer)
-    if job.params is not job.kept:
+    if job.shown is not job.params:
+        draft.memory_plan_ = draft.memory_plan_.with_vector("ema", job.shown.flat)
+    if job.validation is not None and job.validation.decides:
+        draft.memory_plan_ = draft.memory_plan_.with_vector("best", job.shown.flat)
+    if job.shown is not job.kept:
         draft.memory_plan_ = draft.memory_plan_.with_rounded(job.kept.flat)
     draft.n_layers_, draft.n_outputs_ = len(sizes), sizes[-1]
     draft.out_activation_ = job.given.loss.out_activation
     if job.given.first:
-        _loops.clear_history(draft)
+        clear_history(draft)
         draft.t_ = draft.n_iter_ = 0
     elif not hasattr(draft, "t_"):
         draft.t_ = 0
+    if job.optimizer is not None:
+        job.optimizer.seed, job.optimizer.trained = job.seed, None
     draft._optimizer = job.optimizer
     draft._link(job.kept)
     after = vars(draft)
@@ -352,7 +474,10 @@ def train(estimator, job):
         with blas_guard(job.trainer.uses_blas or job.optimizer is None):
             ending = loop.train(estimator, job)
     finally:
-        fits = job.params is job.kept or _round(job.params.flat, job.kept.flat)
+        fits = job.shown is job.kept or _round(job.shown.flat, job.kept.flat)
+        _keep_trained(job)
+        if job.progress is not None:
+            job.progress.close()
     if ending.error:
         raise ValueError(ending.error)
     if not fits:
@@ -362,9 +487,22 @@ def train(estimator, job):
         )
     if not _core.all_finite(job.kept.flat[:, np.newaxis]):
         raise ValueError(_loops.NON_FINITE)
+    if job.tasks is not None:
+        job.tasks.end_fit()
     # At last, for a warning can be made an error, which must lose nothing.
+    if ending.unbeaten:
+        warn(ending.unbeaten)
     if ending.warning:
         warn(ending.warning, ending.category)
+
+
+def _keep_trained(job):
+    """Let ``partial_fit`` go on with what was trained, where that is not what is shown.
+
+    Where early stopping has gone back to the best average, there is no telling what was trained.
+    """
+    if job.shown is not job.params and (job.validation is None or not job.validation.decides):
+        job.optimizer.trained, job.optimizer.shown = job.params.flat, job.kept.flat.copy()
 
 
 def _round(source, target):

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._input.targets import columns, counts, indices, reals
+from ._input.arguments import loss_params
+from ._input.targets import columns, counts, indices, positives, reals, repeated
+from ._own_loss import ask_for
 
 
 class Loss(NamedTuple):
@@ -27,6 +29,16 @@ class Loss(NamedTuple):
         target -> labels that the validation split keeps in proportion.
     classes : callable or None
         target -> the number of each row's class.
+    n_outputs : callable
+        Number of columns of the target -> number of outputs of the net.
+    params : callable
+        Number of outputs -> the parameter of each, a tuple of float; empty where it has none.
+    smoothing : float
+        The share of a label that is spread over the classes.
+    is_canonical : bool
+        The gradient by z is output - y.
+    ask : callable or None
+        What ``_core.Trainer`` asks instead of its own loss.
     """
 
     core: str
@@ -36,6 +48,11 @@ class Loss(NamedTuple):
     loss_scale: Callable = lambda n_outputs: 1.0
     stratify: Callable | None = None
     classes: Callable | None = None
+    n_outputs: Callable = lambda n_columns: n_columns
+    params: Callable = lambda n_outputs: ()
+    smoothing: float = 0.0
+    is_canonical: bool = True
+    ask: Callable | None = None
 
 
 def r2(output, target, sample_weight):
@@ -53,6 +70,40 @@ def r2(output, target, sample_weight):
     constant = total == 0
     r2 = np.where(constant, left == 0, 1 - left / np.where(constant, 1, total))
     return float(r2.mean())
+
+
+def means(output):
+    """The means of an output of means and deviations, (n, n_outputs / 2)."""
+    return output[:, : output.shape[1] // 2]
+
+
+def _r2_of_means(output, target, sample_weight):
+    return r2(means(output), target, sample_weight)
+
+
+def d2_pinball(quantiles):
+    """Score by these quantiles, one per output: the mean of their D2 pinball scores [1]_.
+
+    NaN if an output is not finite.
+
+    References
+    ----------
+    .. [1] Koenker and Machado, "Goodness of fit and related inference processes for quantile
+       regression", JASA 94, 1999.
+    """
+
+    def score(output, target, sample_weight):
+        from sklearn.metrics import d2_pinball_score
+
+        if not np.isfinite(output).all():
+            return np.nan
+        scores = [
+            d2_pinball_score(y, prediction, sample_weight=sample_weight, alpha=quantile)
+            for quantile, y, prediction in zip(quantiles, target.T, output.T, strict=True)
+        ]
+        return float(np.mean(scores))
+
+    return score
 
 
 def _accuracy_of_indices(output, target, sample_weight):
@@ -95,6 +146,19 @@ REGRESSION = {
         "squared_error", "identity", reals, r2, loss_scale=lambda n_outputs: 1.0 / n_outputs
     ),
     "poisson": Loss("poisson", "exp", counts, r2),
+    "absolute_error": Loss("absolute_error", "identity", reals, r2, is_canonical=False),
+    "huber": Loss("huber", "identity", reals, r2, is_canonical=False),
+    "log_cosh": Loss("log_cosh", "identity", reals, r2, is_canonical=False),
+    "quantile": Loss("quantile", "identity", reals, r2, is_canonical=False),
+    "gamma": Loss("gamma", "exp", positives, r2, is_canonical=False),
+    "gaussian_nll": Loss(
+        "gaussian_nll",
+        "mean_and_std",
+        reals,
+        _r2_of_means,
+        n_outputs=lambda n_columns: 2 * n_columns,
+        is_canonical=False,
+    ),
 }
 # By the kind of labels, as `encode_labels` tells it.
 CLASSIFICATION = {
@@ -110,6 +174,17 @@ CLASSIFICATION = {
     ),
     "constant": Loss("binary_log_loss", "logistic", columns, _always_right, stratify=_names),
 }
+
+
+def regression(name, huber_delta, quantile):
+    """The row of a regressor's loss, which knows its parameter; arguments are checked ones."""
+    if callable(name):
+        return Loss("squared_error", "identity", reals, r2, is_canonical=False, ask=ask_for(name))
+    row = REGRESSION[name]
+    row = row._replace(params=lambda n: loss_params(row.core, n, huber_delta, quantile))
+    if name != "quantile" or isinstance(quantile, float):
+        return row
+    return row._replace(target=lambda y: repeated(y, len(quantile)), score=d2_pinball(quantile))
 
 
 class _ByOutput(dict):
@@ -130,6 +205,12 @@ def with_output(loss, out_activation, n_outputs):
     the gradient is that whatever the activation is.
     """
     other = BY_OUTPUT[out_activation]
+    if not (loss.is_canonical and other.is_canonical):
+        name = "a function" if loss.ask else repr(loss.core)
+        raise ValueError(
+            f"loss={name} has outputs by {loss.out_activation!r}, the net has them by "
+            f"out_activation_={out_activation!r}: a fit with warm_start=False can change them."
+        )
     if out_activation == "softmax":
         raise ValueError(
             "out_activation_='softmax' can be trained on labels of three classes or more only; "

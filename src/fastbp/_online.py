@@ -7,17 +7,18 @@ ordinary goes the whole road again, and gets its errors there.
 """
 
 from operator import is_
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core
-from ._fit import Given, Job, plan_of, row_order, train, trainer_arguments
+from ._fit import Given, Job, plan_of, row_order, threads_of, train
 from ._input.arguments import clip_batch_size
 from ._input.arrays import is_finite, is_plain, threads_to_search, validated_sample_weight
 from ._input.targets import is_plain_target
 from ._params import Parameters
-from ._trainers import give_back, key_of, take
+from ._trainers import Arguments, give_back, key_of, take
 
 # Subclasses may have checks of their own.
 _OURS = ("fastbp.classifier", "fastbp.regressor")
@@ -32,6 +33,7 @@ class Steady(NamedTuple):
     learnt: tuple  # by `_learnt`
     given: Given
     loss_scale: float
+    arguments: Arguments  # of the trainer, but for rows and threads
     large: list  # the last trainer and its key, if it is too large for `_trainers`
 
     def __reduce__(self):
@@ -69,19 +71,22 @@ def note(estimator, job):
     """Let the estimator's next ``partial_fit`` go the short way, where there is one."""
     learnt = _learnt(vars(estimator))
     _, binarizer, *_, feature_names = learnt
-    # A list of widths may be changed in place.
-    fixed = isinstance(estimator.hidden_layer_sizes, (int, tuple))
+    # A list, of widths or else, may be changed in place.
+    changeable = (list, dict, np.ndarray)
+    fixed = not any(isinstance(value, changeable) for value in _settings(estimator))
     targets_are_ours = type(estimator)._check_target.__module__ in _OURS
-    if fixed and targets_are_ours and binarizer is None and feature_names is None:
+    one_vector = job.params is job.kept
+    if fixed and one_vector and targets_are_ours and binarizer is None and feature_names is None:
         estimator._steady = Steady(
             settings=_settings(estimator),
             params=job.kept,
             optimizer=job.optimizer,
             learnt=learnt,
             given=job.given._replace(
-                first=False, X=None, target=None, sample_weight=None, data=None
+                first=False, X=None, target=None, sample_weight=None, data=None, y=None
             ),
             loss_scale=job.loss_scale,
+            arguments=job.trainer_arguments._replace(sparse=False),
             large=[],
         )
 
@@ -112,6 +117,7 @@ def _trainer(steady, arguments):
 
 
 def _job(estimator, steady, X, y, sample_weight, classes):
+    began = monotonic()
     if not is_plain(X, estimator.n_features_in_):
         return None
     n_rows = X.shape[0]
@@ -128,16 +134,21 @@ def _job(estimator, steady, X, y, sample_weight, classes):
     if not is_finite(X, data, steady.params.flat.dtype, n_threads):
         return None
     given = steady.given._replace(X=X, target=target, sample_weight=sample_weight, data=data)
-    arguments = trainer_arguments(estimator, given, steady.params, steady.optimizer, batch_size)
+    arguments = steady.arguments._replace(
+        batch_size=batch_size, n_threads=threads_of(estimator, batch_size, steady.params)
+    )
     try:
         trainer = _trainer(steady, arguments)
     except (MemoryError, OverflowError):
         return None  # the whole way says of which net
     return Job(
+        began=began,
         given=given,
         kept=steady.params,
         params=steady.params,
+        shown=steady.params,
         optimizer=steady.optimizer,
+        seed=steady.optimizer.seed,
         trainer=trainer,
         trainer_arguments=arguments,
         order=row_order(estimator, given, n_rows, None, batch_size),
@@ -162,8 +173,9 @@ def _target(estimator, steady, y, n_rows):
     if not is_plain_target(y, n_rows, numbers):
         return None
     if numbers:
-        n_outputs = y.shape[1] if y.ndim == 2 else 1
-        return steady.given.loss.target(y) if n_outputs == steady.given.layer_sizes[-1] else None
+        loss, target = steady.given.loss, steady.given.loss.target(y)
+        n_outputs = loss.n_outputs(target.shape[1])
+        return target if n_outputs == steady.given.layer_sizes[-1] else None
     classes = estimator.classes_
     if (classes.dtype.kind == "U") != (y.dtype.kind == "U") or classes.dtype.kind not in "iubfU":
         return None

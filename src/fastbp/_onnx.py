@@ -14,6 +14,8 @@ import weakref
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 
+from ._input.arguments import check_activation
+
 CONVERTER = "skl2onnx"
 # Options of skl2onnx that classifiers take, with their values; it acts on them by itself.
 CLASSIFIER_OPTIONS = {
@@ -21,14 +23,81 @@ CLASSIFIER_OPTIONS = {
     "output_class_labels": [False, True],
     "nocl": [True, False],
 }
-# The operator of ONNX for each function of a layer, hidden or last.
+
+
+def _one_operator(name):
+    return lambda graph, z: graph(name, z)
+
+
+# Out of simple operators: runtimes have others in float32 only, and so are their attributes.
+
+
+def _two_sides(graph, z, scale, negative):
+    """scale * max(z, 0) + negative(min(z, 0))"""
+    zero = graph.number(0)
+    below = negative(graph("OnnxMin", z, zero))
+    return graph("OnnxAdd", graph("OnnxMul", graph("OnnxMax", z, zero), graph.number(scale)), below)
+
+
+def _leaky_relu(graph, z):
+    return _two_sides(graph, z, 1, lambda low: graph("OnnxMul", low, graph.number(0.01)))
+
+
+def _elu(graph, z, scale=1, alpha=1):
+    def negative(low):
+        expm1 = graph("OnnxSub", graph("OnnxExp", low), graph.number(1))
+        return graph("OnnxMul", expm1, graph.number(scale * alpha))
+
+    return _two_sides(graph, z, scale, negative)
+
+
+def _selu(graph, z):
+    return _elu(graph, z, 1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
+
+
+def _softplus(graph, z):
+    e = graph("OnnxExp", graph("OnnxNeg", graph("OnnxAbs", z)))
+    log1p = graph("OnnxLog", graph("OnnxAdd", e, graph.number(1)))
+    return graph("OnnxAdd", graph("OnnxMax", z, graph.number(0)), log1p)
+
+
+def _gelu(graph, z):
+    from onnx import TensorProto
+
+    # ONNX Runtime has it of float32 only.
+    scaled = graph(
+        "OnnxCast", graph("OnnxMul", z, graph.number(np.sqrt(0.5))), to=TensorProto.FLOAT
+    )
+    wide = TensorProto.FLOAT if graph.dtype == np.float32 else TensorProto.DOUBLE
+    erf = graph("OnnxCast", graph("OnnxErf", scaled), to=wide)
+    half = graph("OnnxMul", z, graph.number(0.5))
+    return graph("OnnxMul", half, graph("OnnxAdd", erf, graph.number(1)))
+
+
+def _silu(graph, z):
+    return graph("OnnxMul", z, graph("OnnxSigmoid", z))
+
+
+def _mish(graph, z):
+    return graph("OnnxMul", z, graph("OnnxTanh", _softplus(graph, z)))
+
+
+# For each function of a layer, hidden or last: (graph, z) -> its node.
 OPERATORS = {
-    "identity": "OnnxIdentity",
-    "logistic": "OnnxSigmoid",
-    "tanh": "OnnxTanh",
-    "relu": "OnnxRelu",
-    "softmax": "OnnxSoftmax",
-    "exp": "OnnxExp",
+    "identity": _one_operator("OnnxIdentity"),
+    "logistic": _one_operator("OnnxSigmoid"),
+    "tanh": _one_operator("OnnxTanh"),
+    "relu": _one_operator("OnnxRelu"),
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "selu": _selu,
+    "gelu": _gelu,
+    "silu": _silu,
+    "mish": _mish,
+    "softplus": _softplus,
+    "softmax": _one_operator("OnnxSoftmax"),
+    "exp": _one_operator("OnnxExp"),
+    "mean_and_std": _one_operator("OnnxIdentity"),  # of the means, see `_has_deviations`
 }
 
 # ---- when classes are registered ----
@@ -121,7 +190,9 @@ def regressor_shapes(operator):
     calculate_linear_regressor_output_shapes(operator)
     (predictions,) = operator.outputs
     n = operator.inputs[0].get_first_dimension()
-    predictions.type.shape = [n, operator.raw_operator.n_outputs_]
+    estimator = operator.raw_operator
+    share = 2 if _has_deviations(estimator) else 1
+    predictions.type.shape = [n, estimator.n_outputs_ // share]
 
 
 # ---- converters: called by skl2onnx, add the nodes of one estimator to a graph ----
@@ -150,6 +221,11 @@ def convert_classifier(scope, operator, container):
         labels = graph("OnnxGather", _labels(scope, estimator), index)
     graph.write(probabilities, 1).add_to(scope, container)
     graph.write(labels, 0).add_to(scope, container)
+
+
+def _has_deviations(estimator):
+    """Half of the outputs are means, which is what `predict` returns and what is exported."""
+    return estimator.out_activation_ == "mean_and_std"
 
 
 def _is_multilabel(estimator):
@@ -199,11 +275,20 @@ class _Graph:
         estimator = self.operator.raw_operator
         a = self("OnnxCast", self.x, to=TensorProto.FLOAT) if self.must_cast else self.x
         last = len(estimator.coefs_) - 1
+        names = check_activation(estimator.activation, last)
         for l, (W, b) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
+            if l == last and _has_deviations(estimator):
+                W, b = W[:, : len(b) // 2], b[: len(b) // 2]
             z = self("OnnxGemm", a, W.astype(self.dtype), b.astype(self.dtype))
-            parameter = "out_activation_" if l == last else "activation"
-            a = self(_operator_of(estimator, parameter), z)
+            if l == last:
+                a = _operator_of(estimator, "out_activation_", estimator.out_activation_)(self, z)
+            else:
+                a = _operator_of(estimator, "activation", names[l])(self, z)
         return a
+
+    def number(self, value):
+        """A constant in the number type of the graph."""
+        return np.array([value], self.dtype)
 
     def both(self, p, n_classes):
         """From the probability p (n, 1) of the second class those of both; of an only class, 1."""
@@ -217,9 +302,8 @@ class _Graph:
         return self("OnnxIdentity", node, output_names=[self.operator.outputs[place]])
 
 
-def _operator_of(estimator, parameter):
-    """The ONNX operator of the function that an attribute of the estimator names."""
-    name = getattr(estimator, parameter)
+def _operator_of(estimator, parameter, name):
+    """What makes the node of the function of this name, which a parameter holds."""
     if name not in OPERATORS:
         raise ValueError(
             f"{type(estimator).__name__} has {parameter}={name!r}, which cannot be converted to "

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ._params import zeros
+from ._progress import prints_lines
+from ._schedules import factors
 
 
 class _Optimizer:
@@ -25,16 +27,22 @@ class _Optimizer:
     """
 
     n_states: int
+    seed = 0  # of the masks of dropout
+    # With a moving average, which the estimator shows: what is trained, and what was shown with it.
+    trained = shown = None
+    last_rate = None  # of the last update, without bias correction
 
     def __init__(self, estimator, params):
-        self.t = 0
+        self.t = self._scheduled = 0
         self.state = tuple(zeros(params.size, params.dtype) for _ in range(self.n_states))
         self._schedule = None
         self.resume(estimator)
 
     def resume(self, estimator):
         """Start from `learning_rate_init` if that, or the schedule, is not what it was."""
-        schedule = estimator.learning_rate_init, estimator.learning_rate
+        rate = estimator.learning_rate
+        # A function may be one that cannot be pickled.
+        schedule = estimator.learning_rate_init, rate if isinstance(rate, str) else repr(rate)
         if schedule != self._schedule:
             self._schedule = schedule
             self.learning_rate = float(estimator.learning_rate_init)
@@ -48,16 +56,37 @@ class _Optimizer:
         twin.state = state
         return twin
 
+    def epoch_arguments(self, estimator, n_steps=1, one_epoch=False):
+        """Keyword arguments of ``Trainer.train_epoch`` for an epoch of so many updates."""
+        arguments = self._settings(estimator)
+        rate, arguments["t"] = float(arguments["learning_rate"]), self.t
+        self._rates = None
+        if not one_epoch:
+            first, self._scheduled = self._scheduled, self._scheduled + n_steps
+            total = n_steps * estimator.max_iter
+            self._rates = factors(estimator.learning_rate, estimator.warmup, first, n_steps, total)
+        if self._rates is not None:
+            self._rates *= rate
+            arguments["rates"] = self._rates
+        self.last_rate = rate
+        if self.seed:
+            arguments["seed"] = self.seed
+        if estimator.max_grad_norm is not None:
+            arguments["max_grad_norm"] = estimator.max_grad_norm
+        return arguments
+
     def count(self, steps, estimator):
         """Note that `steps` updates were done."""
         self.t += steps
+        if self._rates is not None:
+            self.last_rate = float(self._rates[-1])
 
     def iteration_ends(self, estimator):
         """Nothing without a schedule over epochs."""
 
     def trigger_stopping(self, msg, estimator):
         """Stop, whatever the learning rate."""
-        if estimator.verbose:
+        if prints_lines(estimator):
             print(f"{msg} Stopping.")
         return True
 
@@ -81,14 +110,12 @@ class Adam(_Optimizer):
         """Name of the update rule in the compiled core."""
         return "adam"
 
-    def epoch_arguments(self, estimator):
-        """Keyword arguments of ``Trainer.train_epoch``."""
+    def _settings(self, estimator):
         return {
             "learning_rate": estimator.learning_rate_init,
             "beta_1": estimator.beta_1,
             "beta_2": estimator.beta_2,
             "epsilon": estimator.epsilon,
-            "t": self.t,
         }
 
     def count(self, steps, estimator):
@@ -96,7 +123,18 @@ class Adam(_Optimizer):
         super().count(steps, estimator)
         if self.t:
             correction = np.sqrt(1 - estimator.beta_2**self.t) / (1 - estimator.beta_1**self.t)
-            self.learning_rate = float(estimator.learning_rate_init * correction)
+            self.learning_rate = float(self.last_rate * correction)
+
+
+class AdamW(Adam):
+    """State of Adam with decoupled weight decay; attributes as those of `Adam`."""
+
+    def core_name(self, estimator):
+        """Name of the update rule in the compiled core."""
+        return "adamw"
+
+    def _settings(self, estimator):
+        return super()._settings(estimator) | {"weight_decay": estimator.weight_decay}
 
 
 class SGD(_Optimizer):
@@ -118,9 +156,8 @@ class SGD(_Optimizer):
         """Name of the update rule in the compiled core."""
         return "nesterov" if estimator.nesterovs_momentum and estimator.momentum > 0 else "sgd"
 
-    def epoch_arguments(self, estimator):
-        """Keyword arguments of ``Trainer.train_epoch``."""
-        return {"learning_rate": self.learning_rate, "momentum": estimator.momentum, "t": self.t}
+    def _settings(self, estimator):
+        return {"learning_rate": self.learning_rate, "momentum": estimator.momentum}
 
     def iteration_ends(self, estimator):
         """Lower the learning rate of the inverse-scaling schedule, by the samples seen."""
@@ -137,7 +174,7 @@ class SGD(_Optimizer):
         else:
             self.learning_rate /= 5.0
             outcome, stop = f"Setting learning rate to {self.learning_rate:f}", False
-        if estimator.verbose:
+        if prints_lines(estimator):
             print(f"{msg} {outcome}")
         return stop
 
@@ -159,6 +196,7 @@ class Solver(NamedTuple):
 
 SOLVERS = {
     "adam": Solver("adam", Adam),
+    "adamw": Solver("adamw", AdamW),
     "sgd": Solver("nesterov", SGD),
     "lbfgs": Solver("none", None),
 }

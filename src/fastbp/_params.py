@@ -61,8 +61,25 @@ def draw(coefs, intercepts, activations, random_state):
         b[...] = random_state.uniform(-bound, bound, b.shape)
 
 
+def layer_activations(activation, n_layers):
+    """One name per layer of weights to draw them for; the output layer counts as the last hidden.
+
+    Parameters
+    ----------
+    activation : str or sequence of str
+        One name for all, or one per hidden layer.
+    n_layers : int
+    """
+    if isinstance(activation, str):
+        return (activation,) * n_layers
+    names = tuple(activation)
+    return names + (names[-1:] or ("identity",))
+
+
 def init_coef(estimator, fan_in, fan_out, dtype):
     """Draw weights and biases of one layer of an estimator, as `draw` does.
+
+    Of several activations the first one counts, since nothing says which layer it is for.
 
     Returns
     -------
@@ -70,7 +87,8 @@ def init_coef(estimator, fan_in, fan_out, dtype):
     intercept_init : ndarray of shape (fan_out,)
     """
     coef_init, intercept_init = np.empty((fan_in, fan_out), dtype), np.empty(fan_out, dtype)
-    draw([coef_init], [intercept_init], [estimator.activation], estimator._random_state)
+    names = layer_activations(estimator.activation, 1)[:1]
+    draw([coef_init], [intercept_init], names, estimator._random_state)
     return coef_init, intercept_init
 
 

@@ -14,12 +14,12 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
-from ._input.arguments import parse_max_memory
+from ._input.arguments import check_activation, parse_max_memory
 from ._input.arrays import check_finite, is_finite, rows_of, threads_to_search
 from ._losses import BY_OUTPUT
 from ._params import parameters_of
 from ._threads import blas_guard, resolve_n_threads
-from ._trainers import give_back, take
+from ._trainers import Arguments, give_back, take
 
 # So many rows are computed in float64 however large the net: it is read from memory once.
 DOUBLE_ROWS = 8
@@ -64,7 +64,7 @@ class Fitted(NamedTuple):
             state=state,
             flat=params.flat,
             layer_sizes=params.layer_sizes,
-            activations=(estimator.activation,) * (len(params.layer_sizes) - 2),
+            activations=check_activation(estimator.activation, len(params.layer_sizes) - 2),
             loss=BY_OUTPUT[state.get("out_activation_")].core,
             x_dtype=state.get("_x_dtype", params.flat.dtype),
             n_threads=estimator.n_threads,
@@ -122,19 +122,18 @@ def _run(fitted, dtype, X, data, widths, result_dtype, hidden, raw):
         rows = BLOCK_ROWS
     else:  # room for one number of rows serves them all, unless the rows are long
         rows = DIRECT_ROWS if n_features <= LONG_ROW else min(n_rows, DIRECT_ROWS)
-    arguments = (
-        fitted.layer_sizes,
-        fitted.activations,
-        fitted.loss,
-        dtype,
-        rows,
-        "none",
-        resolve_n_threads(fitted.n_threads) if work >= SMALL_WORK and n_rows > 1 else 1,
-        parse_max_memory(fitted.max_memory),
-        few_non_zeros(X),
-        True,  # forward only
-        False,  # not only measured
-        "float32" if fitted.flat.dtype == np.float32 else "float64",
+    many = work >= SMALL_WORK and n_rows > 1
+    arguments = Arguments(
+        layer_sizes=fitted.layer_sizes,
+        activations=fitted.activations,
+        loss=fitted.loss,
+        dtype=dtype,
+        batch_size=rows,
+        n_threads=resolve_n_threads(fitted.n_threads) if many else 1,
+        max_memory=parse_max_memory(fitted.max_memory),
+        sparse=few_non_zeros(X),
+        forward_only=True,
+        param_dtype="float32" if fitted.flat.dtype == np.float32 else "float64",
     )
     arrays = [np.empty((n_rows, width), result_dtype) for width in widths]
     out, layers = (None, arrays) if hidden else (arrays[0], ())

@@ -10,6 +10,7 @@ take another, or make one. Nothing here waits for a lock.
 """
 
 import os
+from typing import NamedTuple
 
 from . import _core
 
@@ -23,6 +24,30 @@ MOST_BYTES_OF_ONE = 8 << 20
 _kept = {}  # arguments of the trainer -> trainers; the longest unused first
 
 
+class Arguments(NamedTuple):
+    """The arguments of ``_core.Trainer``, in its order."""
+
+    layer_sizes: tuple
+    activations: tuple
+    loss: str
+    dtype: str
+    batch_size: int
+    optimizer: str = "none"
+    n_threads: int = 1
+    max_memory: int = 0
+    sparse: bool = False
+    forward_only: bool = False
+    measure: bool = False
+    param_dtype: str | None = None
+    loss_params: tuple = ()
+    label_smoothing: float = 0.0
+    dropout: tuple = ()
+    max_rows: int = 0
+    input_grad: bool = False
+    keep_grad: bool = False
+    asks: bool = False
+
+
 def key_of(arguments):
     """What decides whether a trainer is the one that these arguments would make now."""
     # A trainer has chosen its instructions by these variables.
@@ -30,7 +55,7 @@ def key_of(arguments):
 
 
 def take(arguments):
-    """A trainer made of this tuple of arguments of ``_core.Trainer``, for oneself."""
+    """A trainer made of these `Arguments`, for oneself."""
     try:
         return _kept[key_of(arguments)].pop()
     except (KeyError, IndexError):

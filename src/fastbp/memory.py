@@ -119,18 +119,66 @@ class MemoryPlan(NamedTuple):
 
     def with_rounded(self, params):
         """The plan of a fit that computes in float64 and rounds the result to this vector."""
-        row = PlanRow(f"params_{params.dtype.name}", params.shape, None, params.nbytes)
-        return self._replace(rows=(*self.rows, row), total_bytes=self.total_bytes + params.nbytes)
+        return self.with_vector(f"params_{params.dtype.name}", params)
+
+    def with_vector(self, name, vector):
+        """The plan of a fit that has one more vector."""
+        row = PlanRow(name, vector.shape, None, vector.nbytes)
+        return self._replace(rows=(*self.rows, row), total_bytes=self.total_bytes + vector.nbytes)
+
+    def plot(self, ax=None, *, outside=True):
+        """Draw what lives where, from forward to backward.
+
+        One mini-batch goes from left to right, phase by phase; a phase is named after what it
+        makes: "z[l]" the forward product of layer l, "dz[l]" what comes back to it, "dW[l]" the
+        gradient of its weights, and their update. Every content of the arena is a rectangle: as
+        high as its bytes, at its offset, over the phases from the one that makes it to the last
+        that needs it. Rectangles at one height are contents of the same bytes, one after the
+        other.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None: a new figure.
+        outside : bool, default=True
+            Whether to draw what lives outside of the arena, too, as a column in a scale of its
+            own, on inset axes on the right.
+
+        Returns
+        -------
+        matplotlib Axes
+            With one patch for each content of the arena.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> plan = fastbp.memory_plan((784, 512, 10), batch_size=256)
+        >>> plan.plot().figure.savefig("plan.png")  # doctest: +SKIP
+        """
+        from .plot import plot_plan
+
+        return plot_plan(self, ax, outside=outside)
+
+    def _repr_html_(self):
+        """The plan as a table with bars, for notebooks."""
+        from ._notebook import plan_html
+
+        return plan_html(self)
 
     def __str__(self):
         """Draw the plan as a table."""
         inside = [row for row in self.rows if row.offset is not None]
         outside = [row for row in self.rows if row.offset is None]
         lines = [("name", "shape", "offset", "bytes", "")]
-        lines += map(_table_line, inside)
+        lines += map(table_line, inside)
         lines += [None, ("arena", "", "", f"{self.arena_bytes:,}", human_bytes(self.arena_bytes))]
         if outside:
-            lines += [None, *map(_table_line, outside)]
+            lines += [None, *map(table_line, outside)]
         lines += [None, ("total", "", "", f"{self.total_bytes:,}", human_bytes(self.total_bytes))]
 
         cells = [line for line in lines if line is not None]
@@ -147,22 +195,22 @@ class MemoryPlan(NamedTuple):
             ]
             text.append("  ".join(aligned).rstrip())
         text.insert(1, rule)
-        text.append(
-            f"{self.batch_rows} rows a pass, {self.n_threads} "
-            f"thread{'s' if self.n_threads != 1 else ''}, dense layers by {_runs(self.dense)}"
-        )
+        text.append(pass_summary(self))
         return "\n".join(text)
 
 
-def _table_line(row):
+def table_line(row):
+    """Name, shape, offset, bytes and readable bytes of a `PlanRow`, as texts."""
     shape = " x ".join(map(str, row.shape)) or "1"
     offset = "" if row.offset is None else f"{row.offset:,}"
     return row.name, shape, offset, f"{row.bytes:,}", human_bytes(row.bytes)
 
 
-def _runs(names):
-    """The distinct names in order of appearance, joined."""
-    return " and ".join(dict.fromkeys(names))
+def pass_summary(plan):
+    """Rows and threads of a pass, and how products are done, in a line."""
+    threads = f"{plan.n_threads} thread{'s' if plan.n_threads != 1 else ''}"
+    dense = " and ".join(dict.fromkeys(plan.dense))
+    return f"{plan.batch_rows} rows a pass, {threads}, dense layers by {dense}"
 
 
 def memory_plan(
@@ -175,6 +223,8 @@ def memory_plan(
     activation="relu",
     loss="squared_error",
     max_memory=None,
+    max_grad_norm=None,
+    ema_decay=None,
 ):
     """What a fit would allocate, to the byte, without allocating it.
 
@@ -187,16 +237,20 @@ def memory_plan(
     batch_size : int, default=200
         Rows of a mini-batch.
     dtype : {"float32", "float64"}, default="float32"
-    solver : {"adam", "sgd", "nesterov", "lbfgs", "none"}, default="adam"
+    solver : {"adam", "adamw", "sgd", "nesterov", "lbfgs", "none"}, default="adam"
         Decides the optimizer state. "none" is a `Network`: loss and gradient only; so is
         "lbfgs" to the core, in float64 (L-BFGS keeps its own vectors in SciPy).
     n_threads : int or None, default=None
         As in the estimators.
     activation : str or sequence of str, default="relu"
         One name for all hidden layers, or one per hidden layer.
-    loss : {"squared_error", "log_loss", "binary_log_loss", "poisson"}, default="squared_error"
+    loss : str, default="squared_error"
+        "squared_error", "log_loss", "binary_log_loss", "poisson", "absolute_error", "huber",
+        "log_cosh", "quantile", "gamma" or "gaussian_nll"; see `Network`.
     max_memory : int, str or None, default=None
         Cap on the arena in bytes, or "64MB"; larger mini-batches run in several passes.
+    max_grad_norm, ema_decay : float or None, default=None
+        As in the estimators: whether there is one decides what is kept.
 
     Returns
     -------
@@ -229,9 +283,13 @@ def memory_plan(
             _UPDATE_RULE[solver],
             resolve_n_threads(n_threads),
             max_memory=parse_max_memory(max_memory),
+            keep_grad=max_grad_norm is not None,
+            asks=callable(loss),
         )
     )
-    if solver != "lbfgs" or dtype == "float64":
-        return plan
     n_params = next(row.shape[0] for row in plan.rows if row.name == "params")
-    return plan.with_rounded(np.broadcast_to(np.float32(0), n_params))
+    if ema_decay is not None:
+        plan = plan.with_vector("ema", np.broadcast_to(np.dtype(dtype).type(0), n_params))
+    if solver == "lbfgs" and dtype == "float32":
+        plan = plan.with_rounded(np.broadcast_to(np.float32(0), n_params))
+    return plan

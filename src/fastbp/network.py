@@ -1,6 +1,7 @@
 """`Network`: loss, gradient and forward pass for people who write their own training loop."""
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,20 +11,28 @@ from ._input.arguments import (
     check_activation,
     check_alpha,
     check_dtype,
+    check_huber_delta,
+    check_label_smoothing,
     check_layer_sizes,
     check_positive_int,
+    check_quantile,
     core_loss,
     generator_of,
+    loss_params,
     parse_max_memory,
 )
 from ._input.arrays import check_out, check_rows, check_sample_weight, check_vector
 from ._input.targets import CHECK_TARGET
-from ._params import draw, views, zeros
+from ._own_loss import ask_for, ask_for_cotangent, numbers
+from ._params import draw, layer_activations, views, zeros
 from ._threads import blas_guard, resolve_n_threads
+from ._trainers import Arguments
 from .memory import MemoryPlan
 
 # rows x in x out of a product above which OpenBLAS starts its own threads.
 _BLAS_THREADS_ABOVE = 2**18
+# Arguments of a loss, of which `repr` tells those that are others.
+_DEFAULTS = {"huber_delta": 1.0, "quantile": 0.5, "label_smoothing": 0.0}
 
 
 class Network:
@@ -38,16 +47,32 @@ class Network:
     layer_sizes : sequence of int
         Widths of the layers, input and output included; no hidden layer is allowed.
     activation : str or sequence of str, default="relu"
-        "identity", "logistic", "tanh" or "relu": one name for all hidden layers, or one per
-        hidden layer.
-    loss : str, default="squared_error"
+        "identity", "logistic", "tanh", "relu", "leaky_relu" (slope 0.01), "elu", "selu", "gelu"
+        (exact), "silu", "mish" or "softplus": one name for all hidden layers, or one per hidden
+        layer.
+    loss : str or callable, default="squared_error"
         The sample-weighted mean over rows of the sum over outputs of
 
         - "squared_error": 0.5 * (output - y)**2;
         - "log_loss": softmax cross-entropy, y as class indices (n,) or as rows of
           probabilities (n, n_outputs); with one output the logistic loss, y in {0, 1};
         - "binary_log_loss": one logistic output per column of y, y in [0, 1];
-        - "poisson": half the Poisson deviance with output exp(z), y >= 0.
+        - "poisson": half the Poisson deviance with output exp(z), y >= 0;
+        - "absolute_error": abs(output - y), its slope 0 at 0;
+        - "huber": 0.5 * e**2 of the error e = output - y, or where abs(e) is above `huber_delta`
+          ``huber_delta * (abs(e) - 0.5 * huber_delta)``;
+        - "log_cosh": log(cosh(output - y));
+        - "quantile": the pinball loss ``max(q * (y - output), (q - 1) * (y - output))`` with q
+          from `quantile`;
+        - "gamma": half the gamma deviance, y / output - log(y / output) - 1, with output exp(z),
+          y > 0;
+        - "gaussian_nll": ``0.5 * (log(v) + (y - mean)**2 / v)`` with two outputs for each column
+          of y: the first half of the outputs are the means, the second half the standard
+          deviations sqrt(v), v = exp(z) + 1e-6;
+        - a function ``(output, y, sample_weight) -> (loss_per_row, d_output)`` of arrays of shape
+          (n, n_outputs), (n, n_outputs) and (n,) or None: the losses of the rows, (n,), and their
+          derivatives by the output, (n, n_outputs), both without weights and the mean, which are
+          the network's. It is called once per pass over the arena, with copies.
     dtype : {"float32", "float64"}, default="float32"
         Of parameters, gradient and arithmetic. Losses accumulate in float64.
     batch_size : int, default=200
@@ -57,13 +82,20 @@ class Network:
         ``FASTBP_NUM_THREADS`` and ``OMP_NUM_THREADS``.
     max_memory : int, str or None, default=None
         Cap on the arena in bytes, or "64MB". A pass then takes fewer rows.
+    huber_delta : float, default=1.0
+        Of the loss "huber": the error up to which it is squared. Other losses do not use it.
+    quantile : float or sequence of float, default=0.5
+        Of the loss "quantile": q in (0, 1) for all outputs, or one per output.
+    label_smoothing : float, default=0.0
+        Of the log losses: s in [0, 1). Targets are (1 - s) y + s / n_outputs; of logistic outputs,
+        each of which tells two classes apart, (1 - s) y + s / 2.
 
     Attributes
     ----------
     layer_sizes : tuple of int
     activations : tuple of str
         One name per hidden layer.
-    loss_name : str
+    loss_name : str or callable
         The loss asked for.
     dtype : numpy.dtype
     batch_size : int
@@ -104,6 +136,10 @@ class Network:
         batch_size=200,
         n_threads=None,
         max_memory=None,
+        *,
+        huber_delta=1.0,
+        quantile=0.5,
+        label_smoothing=0.0,
     ):
         self.layer_sizes = check_layer_sizes(layer_sizes)
         self.activations = check_activation(activation, len(self.layer_sizes) - 2)
@@ -112,18 +148,34 @@ class Network:
         self.batch_size = check_positive_int("batch_size", batch_size)
         self._arguments = (layer_sizes, activation, loss, self.dtype.name, batch_size)
         self._arguments += (n_threads, max_memory)
-        self._trainer_arguments = (
-            self.layer_sizes,
-            self.activations,
-            core_loss(loss, self.layer_sizes[-1]),
-            self.dtype.name,
-            self.batch_size,
-            "none",
-            resolve_n_threads(n_threads),
-            parse_max_memory(max_memory),
+        self._ask = ask_for(loss) if callable(loss) else None
+        self._loss_arguments = {
+            "huber_delta": check_huber_delta(huber_delta),
+            "quantile": check_quantile(quantile),
+            "label_smoothing": check_label_smoothing(label_smoothing),
+        }
+        name, n_outputs = core_loss(loss, self.layer_sizes[-1]), self.layer_sizes[-1]
+        delta, quantile, smoothing = self._loss_arguments.values()
+        if smoothing and name not in ("log_loss", "binary_log_loss"):
+            raise ValueError(
+                f"label_smoothing={label_smoothing!r} with loss={loss!r}: it takes 0, or goes with "
+                "'log_loss' and 'binary_log_loss'."
+            )
+        self._trainer_arguments = Arguments(
+            layer_sizes=self.layer_sizes,
+            activations=self.activations,
+            loss=name,
+            dtype=self.dtype.name,
+            batch_size=self.batch_size,
+            n_threads=resolve_n_threads(n_threads),
+            max_memory=parse_max_memory(max_memory),
+            asks=callable(loss),
+            loss_params=loss_params(name, n_outputs, delta, quantile),
+            label_smoothing=smoothing,
         )
         trainer = _core.Trainer(*self._trainer_arguments)
-        self._idle = [trainer]  # ours, unless a call is using it
+        # Ours, one for each kind of call that there was, unless a call is using it.
+        self._idle = {self._trainer_arguments: trainer}
         self._plan = MemoryPlan.from_core(trainer.plan())
         self._table = _core.parameters(self.layer_sizes)
         self.n_params = trainer.n_params
@@ -149,14 +201,20 @@ class Network:
         return self.layer_sizes[-1]
 
     def __repr__(self):
+        told = "".join(
+            f", {name}={value!r}"
+            for name, value in self._loss_arguments.items()
+            if value != _DEFAULTS[name]
+        )
         return (
             f"Network({self.layer_sizes}, activation={self._arguments[1]!r}, "
-            f"loss={self.loss_name!r}, dtype={self.dtype.name!r}, batch_size={self.batch_size})"
+            f"loss={self.loss_name!r}, dtype={self.dtype.name!r}, batch_size={self.batch_size}"
+            f"{told})"
         )
 
     def __reduce__(self):
         # The arena holds nothing between calls: a copy is built from the arguments.
-        return type(self), self._arguments
+        return partial(type(self), **self._loss_arguments), self._arguments
 
     # ---- parameters ----
 
@@ -181,7 +239,7 @@ class Network:
            neural networks", AISTATS 2010.
         """
         params = zeros(self.n_params, self.dtype)
-        names = self.activations + (self.activations[-1:] or ("identity",))
+        names = layer_activations(self.activations, len(self.layer_sizes) - 1)
         draw(*views(params, self._table), names, generator_of(random_state))
         return params
 
@@ -214,7 +272,7 @@ class Network:
             float32 and float64 arrays of any strides and CSR matrices are read in place;
             anything else is converted. A NaN in X comes out as a NaN.
         y : array-like of shape (n,) or (n, n_outputs)
-            What the loss takes, see the class.
+            What the loss takes, see the class; (n, n_outputs / 2) for "gaussian_nll".
         sample_weight : array-like of shape (n,) or None, default=None
             Finite, with a positive sum.
         alpha : float, default=0.0
@@ -233,9 +291,11 @@ class Network:
         X, y, sample_weight, alpha = self._check_data(X, y, sample_weight, alpha)
         data = _core.Data(X, y, sample_weight)
         with self._trainer(X.shape[0]) as trainer:
-            return trainer.loss(params, data, alpha=alpha)
+            return trainer.loss(params, data, alpha=alpha, ask=self._ask)
 
-    def value_and_grad(self, params, X, y, sample_weight=None, alpha=0.0, out=None):
+    def value_and_grad(
+        self, params, X, y, sample_weight=None, alpha=0.0, out=None, *, input_grad=False
+    ):
         """Loss as in `loss`, and its exact gradient.
 
         Parameters
@@ -244,12 +304,16 @@ class Network:
             As in `loss`.
         out : ndarray of shape (n_params,) or None, default=None
             Where the gradient goes; a new array if None.
+        input_grad : bool, default=False
+            Return the gradient by X, too.
 
         Returns
         -------
         loss : float
         grad : ndarray of shape (n_params,)
             In the order of params; `views` cuts it into layers.
+        grad_X : ndarray of shape (n, layer_sizes[0])
+            With `input_grad`; dense also for a sparse X.
 
         Raises
         ------
@@ -263,8 +327,82 @@ class Network:
         else:
             check_out(out, params)
         data = _core.Data(X, y, sample_weight)
-        with self._trainer(X.shape[0]) as trainer:
-            return trainer.value_and_grad(params, data, out, alpha=alpha), out
+        if not input_grad:
+            with self._trainer(X.shape[0]) as trainer:
+                return trainer.value_and_grad(params, data, out, alpha=alpha, ask=self._ask), out
+        grad_X = np.empty(X.shape, self.dtype)
+        with self._trainer(X.shape[0], input_grad=True) as trainer:
+            loss = trainer.value_and_grad(
+                params, data, out, alpha=alpha, ask=self._ask, grad_x=grad_X
+            )
+        return loss, out, grad_X
+
+    def vjp(self, params, X, cotangent, *, input_grad=False):
+        """Output of the network, and the product of a vector with its Jacobian.
+
+        For a loss that is a function of the output of all rows at once, or of several networks:
+        with the derivatives of such a loss by the output as `cotangent`, the result is its
+        gradient.
+
+        Parameters
+        ----------
+        params, X
+            As in `loss`.
+        cotangent : array-like of shape (n, n_outputs) or callable
+            A number for each number of the output; or a function that makes them from the output
+            of all rows, after the output activation.
+        input_grad : bool, default=False
+            Return the product with the Jacobian by X, too.
+
+        Returns
+        -------
+        output : ndarray of shape (n, n_outputs)
+            As `forward` gives it.
+        grad : ndarray of shape (n_params,)
+            Sum over rows i and outputs j of ``cotangent[i, j] * d output[i, j] / d params``.
+        grad_X : ndarray of shape (n, layer_sizes[0])
+            With `input_grad`: sum over j of ``cotangent[i, j] * d output[i, j] / d X[i]``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what it got and what it takes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastbp
+        >>> net = fastbp.Network((2, 8, 1), activation="tanh", dtype="float64")
+        >>> params = net.init_params(random_state=0)
+        >>> output, grad = net.vjp(params, np.eye(2), lambda output: output - output.mean())
+        >>> output.shape, grad.shape
+        ((2, 1), (33,))
+        """
+        self._check_params(params)
+        X = check_rows(X, self.layer_sizes, self.dtype)
+        n = X.shape[0]
+        shape = (n, self.layer_sizes[-1])
+        output, grad = np.empty(shape, self.dtype), np.zeros(self.n_params, self.dtype)
+        grad_X = np.empty(X.shape, self.dtype) if input_grad else None
+        if not callable(cotangent):
+            cotangent = numbers("cotangent", cotangent, shape, "numbers")
+        elif n > self._plan.batch_rows or not n:
+            made = cotangent(self.forward(params, X))
+            cotangent = numbers("What cotangent returned", made, shape, "numbers")
+        if n:
+            with self._trainer(n, input_grad=bool(input_grad), asks=True) as trainer:
+                if callable(cotangent) and n > trainer.batch_rows:  # its arena holds more
+                    made = cotangent(self.forward(params, X))
+                    cotangent = numbers("What cotangent returned", made, shape, "numbers")
+                trainer.value_and_grad(
+                    params,
+                    _core.Data(X),
+                    grad,
+                    grad_x=grad_X,
+                    ask=ask_for_cotangent(cotangent, output),
+                    total=True,
+                )
+        return (output, grad, grad_X) if input_grad else (output, grad)
 
     def forward(self, params, X):
         """Output for every row of X, after the output activation.
@@ -277,7 +415,8 @@ class Network:
         Returns
         -------
         ndarray of shape (n, n_outputs)
-            Predictions, or probabilities for the log losses, of the dtype of the network.
+            Predictions, or probabilities for the log losses, or means and then deviations for
+            "gaussian_nll", of the dtype of the network.
 
         Raises
         ------
@@ -296,22 +435,21 @@ class Network:
     # ---- machinery ----
 
     @contextmanager
-    def _trainer(self, n_rows):
-        """Our trainer, or one for this call where it is in use.
+    def _trainer(self, n_rows, **kind):
+        """Our trainer for a kind of call, or one for this call where it is in use.
+
+        `kind` is what differs from the `Arguments` of the first of them.
 
         That happens when another Python thread, or a signal handler that interrupts a call, calls
         the same network. Nobody waits, so nobody waits for a thread that is not there any more.
         """
-        try:
-            trainer = self._idle.pop()
-        except IndexError:
-            trainer = _core.Trainer(*self._trainer_arguments)
+        arguments = self._trainer_arguments._replace(**kind) if kind else self._trainer_arguments
+        trainer = self._idle.pop(arguments, None) or _core.Trainer(*arguments)
         try:
             with blas_guard(self._blas_would_start_threads(n_rows)):
                 yield trainer
         finally:
-            if not self._idle:
-                self._idle.append(trainer)
+            self._idle.setdefault(arguments, trainer)
 
     def _blas_would_start_threads(self, n_rows):
         rows = min(n_rows, self._plan.batch_rows)
@@ -325,7 +463,8 @@ class Network:
         n = X.shape[0]
         if n == 0:
             raise ValueError("X has 0 rows: it takes at least 1.")
-        y = CHECK_TARGET[self.loss_name](y, n, self.layer_sizes[-1])
+        check = CHECK_TARGET["squared_error" if callable(self.loss_name) else self.loss_name]
+        y = check(y, n, self.layer_sizes[-1])
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, n)
         return X, y, sample_weight, check_alpha(alpha)

@@ -77,6 +77,26 @@ static inline uint64_t random_bits(void) {
     return x ^ (x >> 31);
 }
 
+/* Does dropout take the number in this row of the matrix and this column? 32 bits from two rounds of xor-shift and
+ * multiply, with half of a 64-bit number of the row in each. */
+static inline int exact_dropped(const fbp_drop *drop, int64_t row, int column) {
+    uint64_t r = drop->key + (uint64_t)(drop->row + row) * 0x9e3779b97f4a7c15u;
+    r = (r ^ (r >> 30)) * 0xbf58476d1ce4e5b9u;
+    r = (r ^ (r >> 27)) * 0x94d049bb133111ebu;
+    r ^= r >> 31;
+    uint32_t x = (uint32_t)column * 0x9e3779b1u + (uint32_t)(r & 0xffffffffu);
+    x = (x ^ (x >> 16)) * 0x21f0aaadu;
+    x = (x ^ (x >> 15) ^ (uint32_t)(r >> 32)) * 0xd35a2d97u;
+    return (x ^ (x >> 15)) < drop->below;
+}
+
+static inline fbp_drop random_drop(double share) {
+    return (fbp_drop){.key = random_bits(),
+                      .row = (int64_t)(random_bits() >> 20),
+                      .below = (uint32_t)(share * 0x1p32),
+                      .scale = 1 / (1 - share)};
+}
+
 static inline int64_t random_below(int64_t n) { return (int64_t)(random_bits() % (uint64_t)n); }
 
 static inline double random_between(double low, double high) {
@@ -139,13 +159,47 @@ static inline void use_level(const char *const *names, int level, const char *al
     setenv("FASTBP_DISABLE_CPU", list, 1);
 }
 
-/* f(z) by the C library */
-static inline double exact_act(fbp_activation act, double z) {
+/* f(z) and f'(z) by the C library, in long double and without cancellation; at -infinity the limits */
+#define SELU_SCALE 1.0507009873554804934193349852946L
+#define SELU_ALPHA 1.6732632423543772848170429916717L
+static inline long double exact_logistic(long double z) { return 1 / (1 + expl(-z)); }
+static inline long double exact_softplus(long double z) { return log1pl(expl(-fabsl(z))) + (z < 0 ? 0 : z); }
+static inline long double exact_normal(long double z) { return 0.5L * erfcl(-z * sqrtl(0.5L)); }
+
+static inline long double exact_act(fbp_activation act, long double z) {
+    int ends = act == FBP_ACT_gelu || act == FBP_ACT_silu || act == FBP_ACT_mish;
+    if (ends && fabsl(z) > 2000) return z < 0 ? 0 : z;
     switch (act) {
-    case FBP_ACT_logistic: return 1 / (1 + exp(-z));
-    case FBP_ACT_tanh: return tanh(z);
+    case FBP_ACT_logistic: return exact_logistic(z);
+    case FBP_ACT_tanh: return tanhl(z);
     case FBP_ACT_relu: return z < 0 ? 0 : z;
+    case FBP_ACT_leaky_relu: return z > 0 ? z : 0.01L * z;
+    case FBP_ACT_elu: return z > 0 ? z : expm1l(z);
+    case FBP_ACT_selu: return SELU_SCALE * (z > 0 ? z : SELU_ALPHA * expm1l(z));
+    case FBP_ACT_gelu: return z * exact_normal(z);
+    case FBP_ACT_silu: return z * exact_logistic(z);
+    case FBP_ACT_mish: return z * tanhl(exact_softplus(z));
+    case FBP_ACT_softplus: return exact_softplus(z);
     default: return z;
+    }
+}
+
+static inline long double exact_slope(fbp_activation act, long double z) {
+    long double a = exact_act(act, z), s = exact_logistic(z), t = tanhl(exact_softplus(z));
+    int ends = act == FBP_ACT_gelu || act == FBP_ACT_silu || act == FBP_ACT_mish;
+    if (ends && fabsl(z) > 2000) return z < 0 ? 0 : 1;
+    switch (act) {
+    case FBP_ACT_logistic: return a * (1 - a);
+    case FBP_ACT_tanh: return 1 - a * a;
+    case FBP_ACT_relu: return z <= 0 ? 0 : 1;
+    case FBP_ACT_leaky_relu: return z > 0 ? 1 : 0.01L;
+    case FBP_ACT_elu: return z > 0 ? 1 : expl(z);
+    case FBP_ACT_selu: return SELU_SCALE * (z > 0 ? 1 : SELU_ALPHA * expl(z));
+    case FBP_ACT_gelu: return exact_normal(z) + z * expl(-0.5L * z * z) / sqrtl(2 * acosl(-1));
+    case FBP_ACT_silu: return s * (1 + z * exact_logistic(-z));
+    case FBP_ACT_mish: return t + z * s * (1 - t) * (1 + t);
+    case FBP_ACT_softplus: return s;
+    default: return 1;
     }
 }
 

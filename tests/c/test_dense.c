@@ -62,20 +62,24 @@ typedef struct {
     const fbp_layer_kind *kind;
     fbp_activation act;
     int64_t n;
-    int special; /* NaN and infinities among the operands */
+    int special;  /* NaN and infinities among the operands */
+    int grad_x;   /* l = 0: there will be a gradient by X */
+    double share; /* of z[0] that is dropped, where the layer reads it */
     void *z[2];
     fbp_tape tape;
     fbp_pass pass;
     void *z_in, *W, *b;
     double *exact_z_in, *exact_a, *exact_slope, *exact_W, *exact_b, *exact_dz; /* the operands as they are in dtype */
+    double *kept; /* what a is multiplied with: 0 where it is dropped */
 } problem;
 
 static fbp_dtype dtype_of(const problem *p) { return p->be.kernels->dtype; }
 
 static const char *name_of(const problem *p) {
     static char text[128];
-    snprintf(text, sizeof text, "%s %s %s l=%d in=%d out=%d n=%ld %s", p->kind->name, p->be.kernels->isa,
-             dtype_name(dtype_of(p)), p->l, p->layer->in, p->layer->out, (long)p->n, fbp_activation_name[p->act]);
+    snprintf(text, sizeof text, "%s %s %s l=%d in=%d out=%d n=%ld %s drop=%g", p->kind->name, p->be.kernels->isa,
+             dtype_name(dtype_of(p)), p->l, p->layer->in, p->layer->out, (long)p->n, fbp_activation_name[p->act],
+             p->share);
     return text;
 }
 
@@ -101,10 +105,6 @@ static void randomise(void *a, double *exact, int64_t count, double bound, int s
     for (int64_t i = 0; i < count; i++) exact[i] = get(a, i, dtype);
 }
 
-static double slope_of(fbp_activation act, double a) {
-    return act == FBP_ACT_logistic ? a * (1 - a) : act == FBP_ACT_tanh ? 1 - a * a : 1;
-}
-
 /* sum over k of x[k * x_step] * y[k * y_step], and of the absolute values in *size */
 static double dot(const double *x, int64_t x_step, const double *y, int64_t y_step, int64_t k, double *size) {
     double sum = 0;
@@ -117,9 +117,11 @@ static double dot(const double *x, int64_t x_step, const double *y, int64_t y_st
     return sum;
 }
 
-/* both sums, ours and the exact one, add k terms; a = f(z) is within a few ulp */
+/* both sums, ours and the exact one, add k terms; a = f(z) is within a few ulp, and where it should be 0, at -infinity,
+ * a tiny number that makes infinity of what 0 makes NaN of */
 static int near(const problem *p, double got, double want, double size, int64_t k) {
-    double bound = (double)(2 * k + 16) * epsilon_of(dtype_of(p)) * size + 1e-300;
+    double bound = (double)(2 * k + 16) * epsilon_of(dtype_of(p)) * size + 16 * smallest_normal(dtype_of(p));
+    if (p->act > FBP_ACT_leaky_relu && isnan(want)) return !isfinite(got);
     return same_kind(got, want) && (!isfinite(want) || fabs(got - want) <= bound);
 }
 
@@ -152,15 +154,18 @@ static void check_z(const problem *p, int64_t r, int64_t j, const void *z, doubl
 }
 
 static void check_dz_in(const problem *p, int64_t r, int64_t i, const void *dz_in, double before) {
-    fbp_operand to = fbp_pass_dz(&p->pass, 0);
+    fbp_operand to = fbp_pass_dz(&p->pass, p->l - 1);
     int in = p->layer->in, out = p->layer->out;
     double size, want = dot(p->exact_dz + r * out, 1, p->exact_W + i * out, 1, out, &size);
     double got = get(fbp_element(&to, r, i), 0, dtype_of(p)), slope = p->exact_slope[r * in + i];
+    double kept = p->kept[r * in + i];
     (void)dz_in, (void)before;
-    if (p->act == FBP_ACT_relu && p->exact_z_in[r * in + i] <= 0)
+    if (kept == 0 || (p->act == FBP_ACT_relu && p->exact_z_in[r * in + i] <= 0))
         want = size = 0; /* whatever comes */
     else if (p->act != FBP_ACT_identity && p->act != FBP_ACT_relu)
         want *= slope;
+    want *= kept;
+    size *= kept;
     CHECK(near(p, got, want, size, out), "%s: dz_in[%ld,%ld] = %.9g, not %.9g", name_of(p), (long)r, (long)i, got,
           want);
 }
@@ -252,6 +257,8 @@ static void check_loss(problem *p, void *dz_rows) {
     uint8_t *zeros = calloc((size_t)(p->n * out), 1);
     fbp_data data = {.rows = p->n, .outputs = out, .features = p->layer->in, .y_dtype = FBP_U8, .y = zeros};
     fbp_source source = fbp_source_of(&data, NULL);
+    const int64_t first = p->pass.batch.first;
+    p->pass.batch.first = 0;
     p->pass.batch.source = &source;
     p->pass.batch.kernels = p->be.kernels;
     p->pass.batch.to.y = operand(Y, p->n * out, dtype_of(p));
@@ -278,6 +285,7 @@ static void check_loss(problem *p, void *dz_rows) {
         }
     if (p->be.packed) check_defined(p, dz.data, fbp_whole(out, dz.nr) * p->n);
     p->pass.batch.source = NULL;
+    p->pass.batch.first = first;
     free(zeros);
 }
 
@@ -310,6 +318,21 @@ static void check_input_grad(problem *p, void *scratch, size_t scratch_bytes) {
                 CHECK(same_bits(fbp_element(&first, r, j), fbp_element(&to, r, j), 1, dtype_of(p)),
                       "%s: dz_in[%ld,%d] depends on the cut", name_of(p), (long)r, j);
     free(first.data);
+}
+
+/* dJ/dX of layer 0 ends at a forbidden page: it is the caller's. */
+static void check_grad_x(problem *p, void *scratch) {
+    int64_t count = p->n * p->layer->in, cut[MOST_CUTS + 1];
+    p->pass.scratch = scratch;
+    p->pass.grad_x = operand(DZ_IN, count, dtype_of(p));
+    for (int pieces = random_cuts(p->n, 1, cut), i = pieces - 1; i >= 0; i--) {
+        p->pass.next_b = anything(p);
+        p->kind->input_grad(&p->pass, 0, cut[i], cut[i + 1]);
+        for (int64_t k = 0; k < cut[i] * p->layer->in; k += 7)
+            CHECK(isnan(get(p->pass.grad_x, k, dtype_of(p))), "%s: dJ/dX of rows from %ld wrote before them",
+                  name_of(p), (long)cut[i]);
+    }
+    each(p, p->n, p->layer->in, p->pass.grad_x, 0, check_dz_in);
 }
 
 /* Rows of W in tiles: any where cuts are free, whole multiples of 32 elsewhere. The copies of W are not read, they may
@@ -438,13 +461,14 @@ static void check_pack(problem *p) {
     fbp_layer *layer = p->layer;
     int in = layer->in, overflow = 0;
     int64_t cut[MOST_CUTS + 1];
-    lay_out(p, p->l > 0);
+    int input_grad = p->l > 0 || p->grad_x;
+    lay_out(p, input_grad);
     CHECK((p->kind->pack != NULL) == (p->kind->lay_out != NULL), "%s: copies that are not refreshed", name_of(p));
     if (!p->kind->pack) return;
     int blocks = layer->w.layout == FBP_BLOCKS; /* a small W of whole panels stays as it is */
     size_t bytes[3] = {blocks ? fbp_operand_bytes(&layer->w, &overflow) : 0,
                        fbp_edge_bytes(&p->be.kernels->gemm, dtype_of(p), in, layer->edge, &overflow),
-                       p->l > 0 ? fbp_operand_bytes(&layer->w_T, &overflow) : 0};
+                       input_grad ? fbp_operand_bytes(&layer->w_T, &overflow) : 0};
     void *copy[3] = {layer->w.data, layer->w_edge, layer->w_T.data};
     static const int place[3] = {PACKED, EDGE, PACKED_T};
     char *once[3];
@@ -459,7 +483,7 @@ static void check_pack(problem *p) {
             own(place[c], bytes[c]);
         }
     }
-    for (int pieces = random_cuts(in, p->l > 0 ? FBP_WEIGHT_UNIT : 1, cut), i = pieces - 1; i >= 0; i--) {
+    for (int pieces = random_cuts(in, input_grad ? FBP_WEIGHT_UNIT : 1, cut), i = pieces - 1; i >= 0; i--) {
         p->kind->pack(&p->be, layer, p->W, (int)cut[i], (int)cut[i + 1]);
         for (int row = 0; row < cut[i]; row += 3) /* rows of another thread */
             check_untouched(p, row);
@@ -483,7 +507,7 @@ static void new_net(problem *p, int in, int out) {
     CHECK(status == FBP_OK, "status %d", status);
     p->layer = &p->layers[p->l];
     CHECK(p->layer->in == in && p->layer->out == out && p->layer->act == FBP_ACT_identity, "the layer");
-    p->kind = p->layer->kind = fbp_layer_kind_of(&p->be, p->layer, p->l, 0);
+    p->kind = p->layer->kind = fbp_layer_kind_of(&p->be, p->layer, p->l, 0, p->grad_x);
     p->layer->tile_rows = p->layer->tile_unit = in;
     p->layer->units = p->layer->n_tiles = 1;
     p->pass = (fbp_pass){.net = &p->net, .be = &p->be, .tape = &p->tape, .batch = {.n = p->n}};
@@ -495,15 +519,41 @@ static void new_net(problem *p, int in, int out) {
     read_matrix(p);
 }
 
-/* `special`: so many NaN, infinities and zeros strewn into each operand */
+/* Marks z[0] in two pieces, as two threads would, and takes what is dropped out of a. */
+static void drop_some(problem *p) {
+    const fbp_elementwise *kernels = &p->be.kernels->elementwise;
+    int in = p->layer->in;
+    int64_t half = random_below(p->n + 1), from[] = {0, half, p->n};
+    fbp_drop drop;
+    p->layer->dropout = p->share;
+    p->pass.drops = 1;
+    p->pass.drop_key = random_bits();
+    p->pass.batch.first = random_below(1000);
+    for (int piece = 0; piece < 2; piece++) {
+        CHECK(fbp_pass_drop(&p->pass, p->l, from[piece], &drop), "%s: nothing is dropped", name_of(p));
+        CHECK(drop.scale == fbp_pass_drop_scale(&p->pass, p->l), "%s: a scale of %g", name_of(p), drop.scale);
+        kernels->mark(fbp_at(p->z_in, from[piece] * in, dtype_of(p)), from[piece + 1] - from[piece], in, &drop);
+    }
+    for (int64_t i = 0; i < p->n * in; i++) {
+        uint32_t low;
+        memcpy(&low, fbp_at(p->z_in, i, dtype_of(p)), sizeof low); /* little-endian, as all that we know */
+        p->exact_z_in[i] = get(p->z_in, i, dtype_of(p));
+        p->kept[i] = low & 1 ? 0 : 1 / (1 - p->share);
+    }
+}
+
+/* `special`: so many NaN, infinities and zeros strewn into each operand; share: of dropout */
 static void check_layer(const fbp_kernels *kernels, int packed, int l, int in, int out, int64_t n, fbp_activation act,
-                        int special) {
+                        int special, double share) {
     problem p = {
         .be = backend_of(kernels, packed),
         .l = l,
         .act = act,
         .n = n,
         .special = special,
+        .grad_x = l == 0 && random_bits() & 1,
+        .share = share,
+        .kept = doubles(n * in),
         .exact_z_in = doubles(n * in),
         .exact_a = doubles(n * in),
         .exact_slope = doubles(n * in),
@@ -521,11 +571,13 @@ static void check_layer(const fbp_kernels *kernels, int packed, int l, int in, i
     randomise(p.W, p.exact_W, (int64_t)in * out, 1, where == 1 || where == 3 ? special : 0, dtype);
     randomise(p.b, p.exact_b, out, 1, where == 3, dtype);
     randomise(dz_rows, p.exact_dz, n * out, 1, where == 2 || where == 3 ? special : 0, dtype);
-    for (int64_t i = 0; i < n * in; i++) {
-        p.exact_a[i] = exact_act(act, p.exact_z_in[i]);
-        p.exact_slope[i] = slope_of(act, p.exact_a[i]);
-    }
     new_net(&p, in, out);
+    for (int64_t i = 0; i < n * in; i++) p.kept[i] = 1;
+    if (share > 0) drop_some(&p);
+    for (int64_t i = 0; i < n * in; i++) {
+        p.exact_a[i] = p.kept[i] == 0 ? 0 : (double)exact_act(act, p.exact_z_in[i]) * p.kept[i];
+        p.exact_slope[i] = (double)exact_slope(act, p.exact_z_in[i]);
+    }
     snprintf(check_where, sizeof check_where, "%s", name_of(&p));
 
     check_pack(&p);
@@ -537,12 +589,14 @@ static void check_layer(const fbp_kernels *kernels, int packed, int l, int in, i
     check_forward(&p, scratch, scratch_bytes);
     check_loss(&p, dz_rows);
     if (l > 0) check_input_grad(&p, scratch, scratch_bytes);
+    if (p.grad_x) check_grad_x(&p, scratch);
     scratch_bytes = scratch_of ? scratch_of(&p.be, p.layer, p.l, 1, most, &overflow) : 0;
     scratch = own(SCRATCH, scratch_bytes);
     CHECK(!overflow, "%s", name_of(&p));
     check_weight_grad(&p, scratch, scratch_bytes);
     check_bias_grad(&p);
 
+    free(p.kept);
     free(p.exact_z_in);
     free(p.exact_a);
     free(p.exact_slope);
@@ -551,10 +605,13 @@ static void check_layer(const fbp_kernels *kernels, int packed, int l, int in, i
     free(p.exact_dz);
 }
 
-/* As a hidden layer, and without an activation as the first one too. */
+/* As a hidden layer, with and without dropout, and without an activation as the first one too. */
 static void check_shape(const fbp_kernels *kernels, int packed, int in, int out, int64_t n, fbp_activation act,
                         int special) {
-    for (int l = act == FBP_ACT_identity ? 0 : 1; l < 2; l++) check_layer(kernels, packed, l, in, out, n, act, special);
+    const double shares[] = {0.5, 0.1, 0.9};
+    if (act == FBP_ACT_identity) check_layer(kernels, packed, 0, in, out, n, act, special, 0);
+    check_layer(kernels, packed, 1, in, out, n, act, special, 0);
+    if (random_bits() & 1) check_layer(kernels, packed, 1, in, out, n, act, special, shares[random_below(3)]);
 }
 
 static void check_shapes(const fbp_kernels *kernels, int packed, int share) {
@@ -624,15 +681,18 @@ static void every_layer_is_of_its_kind(fbp_dtype dtype, const fbp_kernels *kerne
                 for (int out = 1; out < 3; out++) {
                     fbp_backend be = backend_of(kernels, packed);
                     fbp_layer layer = {.in = 3, .out = out};
-                    const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, l, sparse);
+                    const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, l, sparse, 0);
                     const fbp_layer_kind *want = l == 0 && sparse ? &fbp_layer_sparse
                                                  : !packed        ? &fbp_layer_blas
                                                  : out == 1       ? &fbp_layer_one_output
                                                                   : &fbp_layer_packed;
                     CHECK(kind == want, "%s, not %s", kind->name, want->name);
+                    if (want == &fbp_layer_one_output && l == 0) want = &fbp_layer_packed;
+                    kind = fbp_layer_kind_of(&be, &layer, l, sparse, 1);
+                    CHECK(kind == want, "with dJ/dX %s, not %s", kind->name, want->name);
                     be.direct = 1;
                     want = l == 0 && sparse ? &fbp_layer_sparse : &fbp_layer_direct;
-                    kind = fbp_layer_kind_of(&be, &layer, l, sparse);
+                    kind = fbp_layer_kind_of(&be, &layer, l, sparse, 0);
                     CHECK(kind == want, "%s, not %s", kind->name, want->name);
                 }
 }
@@ -646,7 +706,7 @@ static void scratch_grows_with_the_rows(fbp_dtype dtype, const fbp_kernels *kern
                 fbp_backend be = backend_of(kernels, packed);
                 fbp_param W = {.offset = !first};
                 fbp_layer layer = {.in = 300, .out = widths[i], .W = &W, .tile_rows = 32, .tile_unit = 32, .units = 10};
-                const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, !first, 0);
+                const fbp_layer_kind *kind = fbp_layer_kind_of(&be, &layer, !first, 0, 0);
                 fbp_arena kept = {0};
                 if (kind->lay_out) kind->lay_out(&be, &layer, &kept, !first, !first);
                 size_t before = 0;

@@ -33,7 +33,7 @@ static void run_tanh(const fbp_kernels *k, void *to, const void *x, int n, size_
     k->elementwise.act[FBP_ACT_tanh](to, x, n, 1, n);
 }
 /* log1p(exp(-|x|)): the logistic loss of the right answer */
-static void run_softplus(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
+static void run_log1p_exp(const fbp_kernels *k, void *to, const void *x, int n, size_t item) {
     fbp_dtype dtype = item == sizeof(float) ? FBP_F32 : FBP_F64;
     for (int i = 0; i < n; i++) {
         double z = get(x, i, dtype), right = z > 0, copy;
@@ -44,8 +44,7 @@ static void run_softplus(const fbp_kernels *k, void *to, const void *x, int n, s
     }
 }
 
-static long double exact_logistic(long double x) { return 1 / (1 + expl(-x)); }
-static long double exact_softplus(long double x) { return log1pl(expl(-fabsl(x))); }
+static long double exact_log1p_exp(long double x) { return log1pl(expl(-fabsl(x))); }
 
 static const struct function {
     const char *name;
@@ -59,8 +58,8 @@ static const struct function {
     {"logistic", run_logistic, exact_logistic, 3, INFINITY, 0, 1},
     {"output logistic", run_output_logistic, exact_logistic, 3, INFINITY, 0, 1},
     {"tanh", run_tanh, tanhl, 3, INFINITY, -1, 1},
-    {"log1p(exp(-|x|))", run_softplus, exact_softplus, 5, INFINITY, NAN, NAN},
-    {"log1p(exp(-|x|))", run_softplus, exact_softplus, 3, 0.95, NAN, NAN}, /* log of 1.39 to 2 */
+    {"log1p(exp(-|x|))", run_log1p_exp, exact_log1p_exp, 5, INFINITY, NAN, NAN},
+    {"log1p(exp(-|x|))", run_log1p_exp, exact_log1p_exp, 3, 0.95, NAN, NAN}, /* log of 1.39 to 2 */
 };
 enum { N_FUNCTIONS = sizeof FUNCTIONS / sizeof *FUNCTIONS, BLOCK = 1024, BLOCKS = 48 };
 
@@ -152,14 +151,58 @@ static void values_do_not_depend_on_their_place(fbp_dtype dtype, const fbp_kerne
 
 /* ---- activations ------------------------------------------------------------------------------------ */
 
-static double exact_slope(fbp_activation act, double z) {
-    double a = exact_act(act, z);
-    switch (act) {
-    case FBP_ACT_logistic: return a * (1 - a);
-    case FBP_ACT_tanh: return 1 - a * a;
-    case FBP_ACT_relu: return z <= 0 ? 0 : 1;
-    default: return 1;
-    }
+enum { ACT_ULPS = 8, SLOPE_ULPS = 8, SLOPE_EPS = 4 };
+
+/* gelu of float has the error of exp(-z^2/2) of a z^2 that is rounded: half an ulp of it in the exponent, and as much
+ * again that its coefficients are allowed */
+static double rounded_square(fbp_activation act, fbp_dtype dtype, double z) {
+    return act == FBP_ACT_gelu && dtype == FBP_F32 && fabs(z) < 15 ? z * z : 0;
+}
+
+/* f of numbers of every size in ulp; f' by its largest value, and far from 0, where no sum may cancel, in ulp too */
+static void activations_are_accurate(fbp_dtype dtype, const fbp_kernels *k) {
+    static double z[BLOCK], a[BLOCK], slope[BLOCK];
+    double tiny = smallest_normal(dtype);
+    for (int act = 0; act < FBP_N_ACT; act++)
+        for (int b = 0; b < BLOCKS; b++) {
+            for (int i = 0; i < BLOCK; i++) put(z, i, interesting(dtype), dtype);
+            fill(slope, BLOCK, 1, dtype);
+            k->elementwise.act[act](a, z, BLOCK, 1, BLOCK);
+            k->elementwise.derive[act](slope, BLOCK, z, BLOCK, 1, BLOCK);
+            for (int i = 0; i < BLOCK; i++) {
+                double at = get(z, i, dtype), value = get(a, i, dtype), d = get(slope, i, dtype);
+                long double want = exact_act(act, at), want_slope = exact_slope(act, at);
+                double more = rounded_square(act, dtype, at);
+                int flushed = fabsl(want) < 2 * tiny && fabs(value) <= 2.0000001 * tiny;
+                CHECK(flushed || ulps(value, want, dtype) <= ACT_ULPS + more, "%s %s %s(%.9g) = %.17g: %.1f ulp",
+                      k->isa, dtype_name(dtype), fbp_activation_name[act], at, value, ulps(value, want, dtype));
+                CHECK(fabsl(d - want_slope) <= SLOPE_EPS * epsilon_of(dtype), "%s %s %s'(%.9g) = %.17g, not %.17Lg",
+                      k->isa, dtype_name(dtype), fbp_activation_name[act], at, d, want_slope);
+                if (act > FBP_ACT_relu && fabs(at) > 4 && fabsl(want_slope) > 256 * tiny)
+                    CHECK(ulps(d, want_slope, dtype) <= SLOPE_ULPS + more, "%s %s %s'(%.9g) = %.17g: %.1f ulp", k->isa,
+                          dtype_name(dtype), fbp_activation_name[act], at, d, ulps(d, want_slope, dtype));
+            }
+        }
+}
+
+/* Where powers of z would overflow; the largest number itself may be rounded to infinity. */
+static void activations_have_limits(fbp_dtype dtype, const fbp_kernels *k) {
+    double big = largest(dtype) / 2, tiny = 4 * smallest_normal(dtype);
+    const double sizes[] = {1e5, sqrt(big), big};
+    for (int act = 0; act < FBP_N_ACT; act++)
+        for (int s = 0; s < 6; s++) {
+            double z = rounded(s < 3 ? sizes[s] : -sizes[s - 3], dtype), at[16], a[16], d[16];
+            fill(at, 16, z, dtype);
+            fill(d, 16, 1, dtype);
+            k->elementwise.act[act](a, at, 16, 1, 16);
+            k->elementwise.derive[act](d, 16, at, 16, 1, 16);
+            double want = (double)exact_act(act, z), want_slope = (double)exact_slope(act, z);
+            double value = get(a, 9, dtype), slope = get(d, 9, dtype);
+            CHECK(fabs(value - want) <= 2 * epsilon_of(dtype) * fabs(want) + tiny, "%s %s %s(%g) = %g", k->isa,
+                  dtype_name(dtype), fbp_activation_name[act], z, value);
+            CHECK(fabs(slope - want_slope) <= 2 * epsilon_of(dtype) * fabs(want_slope) + tiny, "%s %s %s'(%g) = %g",
+                  k->isa, dtype_name(dtype), fbp_activation_name[act], z, slope);
+        }
 }
 
 /* act and derive over rows that lie apart; what lies between them stays, NaN and infinity go through */
@@ -189,9 +232,12 @@ static void activations_and_slopes(fbp_dtype dtype, const fbp_kernels *k) {
                     for (int j = 0; j < cols; j++) {
                         double zz = get(z, r * ldz + j, dtype), d = before[r * ld + j];
                         double value = get(a, r * cols + j, dtype), slope = get(dz, r * ld + j, dtype);
-                        double want = exact_act(act, zz), want_slope = d * exact_slope(act, zz);
-                        CHECK(same_kind(value, want) && (!isfinite(want) || fabs(value - want) <= 4 * eps * fabs(want)),
-                              "%s %s %s(%g) = %.17g", k->isa, dtype_name(dtype), fbp_activation_name[act], zz, value);
+                        double bound = (ACT_ULPS + rounded_square(act, dtype, zz)) * eps;
+                        double want = (double)exact_act(act, zz), want_slope = d * (double)exact_slope(act, zz);
+                        CHECK(
+                            same_kind(value, want) &&
+                                (!isfinite(want) || fabs(value - want) <= bound * fabs(want) + smallest_normal(dtype)),
+                            "%s %s %s(%g) = %.17g", k->isa, dtype_name(dtype), fbp_activation_name[act], zz, value);
                         if (act == FBP_ACT_relu && isnan(zz)) want_slope = d; /* not <= 0 */
                         CHECK(same_kind(slope, want_slope) &&
                                   (!isfinite(want_slope) || fabs(slope - want_slope) <= 8 * eps * fabs(d)),
@@ -259,6 +305,128 @@ static void column_sums_are_the_sums(fbp_dtype dtype, const fbp_kernels *k) {
         }
 }
 
+/* ---- dropout ---------------------------------------------------------------------------------------------- */
+
+static int last_bit(const void *z, int64_t i, fbp_dtype dtype) {
+    return *((const unsigned char *)z + (size_t)i * item_of(dtype)) & 1; /* little-endian, as all levels are */
+}
+
+/* The last bit of every number says what is dropped, and no other bit changes; in pieces the marks are the same. */
+static void marks_are_last_bits(fbp_dtype dtype, const fbp_kernels *k) {
+    static const double shares[] = {0.5, 0.1, 0.99, 1e-9};
+    size_t item = item_of(dtype);
+    for (int s = 0; s < CHECK_N_SIZES; s++)
+        for (int n = 1; n <= 5; n += 2) {
+            int cols = CHECK_SIZES[s], half = (int)random_below(n + 1);
+            int64_t count = (int64_t)n * cols;
+            fbp_drop drop = random_drop(shares[s % 4]), second = drop;
+            unsigned char *z = at_end(block[0], count, dtype), *before = malloc((size_t)count * item);
+            fill_random(z, count, -2, 2, dtype);
+            put(z, random_below(count), 0, dtype);
+            memcpy(before, z, (size_t)count * item);
+            if (n == 5) { /* by two threads */
+                second.row += half;
+                k->elementwise.mark(z + (size_t)(half * cols) * item, n - half, cols, &second);
+                k->elementwise.mark(z, half, cols, &drop);
+            } else {
+                k->elementwise.mark(z, n, cols, &drop);
+            }
+            for (int64_t i = 0; i < count; i++) {
+                int want = exact_dropped(&drop, i / cols, (int)(i % cols));
+                CHECK(last_bit(z, i, dtype) == want, "%s %s mark %ld of %d x %d", k->isa, dtype_name(dtype), (long)i, n,
+                      cols);
+                z[(size_t)i * item] = (unsigned char)((z[(size_t)i * item] & ~1) | (before[(size_t)i * item] & 1));
+            }
+            CHECK(memcmp(z, before, (size_t)count * item) == 0, "%s %s: a mark changes other bits", k->isa,
+                  dtype_name(dtype));
+            free(before);
+        }
+}
+
+/* Rows that lie apart, or x in place of z: marked numbers become 0 whatever they are, the others are scaled. */
+static void drop_clears_what_is_marked(fbp_dtype dtype, const fbp_kernels *k) {
+    const double special[] = {NAN, INFINITY, -INFINITY, -0.0, 3};
+    for (int s = 0; s < CHECK_N_SIZES; s++)
+        for (int gap = 0; gap < 4; gap++) {
+            int cols = CHECK_SIZES[s], n = 3, in_place = gap == 1, ldz = cols + gap,
+                ldx = in_place ? ldz : cols + 2 * gap;
+            double scale = rounded(1 / 0.7, dtype);
+            int64_t count_z = (n - 1) * ldz + cols, count_x = (n - 1) * ldx + cols;
+            void *z = at_end(block[0], count_z, dtype), *x = in_place ? z : at_end(block[1], count_x, dtype);
+            double *before = malloc((size_t)count_x * sizeof(double));
+            int *marked = malloc((size_t)(n * cols) * sizeof(int));
+            for (int i = 0; i < n * cols; i++) put(z, i / cols * ldz + i % cols, random_between(-2, 2), dtype);
+            for (int i = 0; i < n * cols && !in_place; i++)
+                put(x, i / cols * ldx + i % cols, random_below(4) ? random_between(-2, 2) : special[random_below(5)],
+                    dtype);
+            for (int64_t i = 0; i < count_x; i++) before[i] = get(x, i, dtype);
+            for (int i = 0; i < n * cols; i++) marked[i] = last_bit(z, i / cols * ldz + i % cols, dtype);
+            k->elementwise.drop(x, ldx, z, ldz, n, cols, scale);
+            for (int64_t i = 0; i < count_x; i++) {
+                int r = (int)(i / ldx), j = (int)(i % ldx);
+                double got = get(x, i, dtype), want = before[i];
+                if (j < cols) want = marked[r * cols + j] ? 0 : rounded(before[i] * scale, dtype);
+                CHECK(same_kind(got, want) && (isnan(want) || got == want),
+                      "%s %s drop, row %d, column %d of %d, %d apart: %.17g, not %.17g", k->isa, dtype_name(dtype), r,
+                      j, cols, ldx, got, want);
+            }
+            free(before);
+            free(marked);
+        }
+}
+
+/* ---- short loops ------------------------------------------------------------------------------------------ */
+
+static void scale_and_average_are_the_loops(fbp_dtype dtype, const fbp_kernels *k) {
+    double eps = epsilon_of(dtype), share = rounded(0.01, dtype), factor = rounded(0.37, dtype);
+    for (int s = 0; s < CHECK_N_SIZES; s++) {
+        int n = CHECK_SIZES[s];
+        void *ema = at_end(block[0], n, dtype), *p = at_start(block[1], n, s % 4, dtype),
+             *x = at_end(block[2], n, dtype);
+        double before[CHECK_LARGEST];
+        fill_random(ema, n, -1, 1, dtype);
+        fill_random(p, n, -1, 1, dtype);
+        fill_random(x, n, -1, 1, dtype);
+        put(x, n / 2, 0, dtype);
+        for (int i = 0; i < n; i++) before[i] = get(x, i, dtype);
+        k->elementwise.scale(x, n, factor);
+        for (int i = 0; i < n; i++)
+            CHECK(get(x, i, dtype) == rounded(before[i] * factor, dtype), "%s scale %d of %d", k->isa, i, n);
+        for (int i = 0; i < n; i++) before[i] = get(ema, i, dtype);
+        k->optim.average(ema, p, n, share);
+        for (int i = 0; i < n; i++) {
+            double want = before[i] + share * (get(p, i, dtype) - before[i]), got = get(ema, i, dtype);
+            CHECK(fabs(got - want) <= 2 * eps, "%s average %d of %d: %.17g, not %.17g", k->isa, i, n, got, want);
+        }
+    }
+}
+
+/* With and without weights of the rows: the slopes get both factors, the losses the weight alone. */
+static void weigh_is_the_loop(fbp_dtype dtype, const fbp_kernels *k) {
+    double eps = epsilon_of(dtype);
+    for (int s = 0; s < CHECK_N_SIZES; s++)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            int out = CHECK_SIZES[s], n = 4;
+            void *dz = at_end(block[0], n * out, dtype);
+            double *weight = at_end(block[1], n, FBP_F64), *loss = at_end(block[2], n, FBP_F64);
+            double *before = malloc((size_t)(n * out) * sizeof(double)), sum = 0;
+            fill_random(dz, n * out, -1, 1, dtype);
+            fill_random(loss, n, 0, 2, FBP_F64);
+            fill_random(weight, n, 0, 3, FBP_F64);
+            for (int i = 0; i < n * out; i++) before[i] = get(dz, i, dtype);
+            fbp_targets targets = {.weight = weighted ? weight : NULL, .scale = 0.125};
+            double got = k->losses.weigh(dz, loss, &targets, n, out);
+            for (int i = 0; i < n * out; i++) {
+                double w = weighted ? weight[i / out] : 1, want = before[i] * w * 0.125;
+                CHECK(fabs(get(dz, i, dtype) - want) <= 2 * eps * fabs(want), "%s weigh %d of %d x %d", k->isa, i, n,
+                      out);
+                if (i % out == 0) sum += w * loss[i / out];
+            }
+            CHECK(fabs(got - sum) <= 8 * DBL_EPSILON * sum, "%s weigh: %.17g, not %.17g", k->isa, got, sum);
+            free(before);
+        }
+}
+
 /* ---- updates ---------------------------------------------------------------------------------------------- */
 
 static void updates_equal_the_double_loop(fbp_dtype dtype, const fbp_kernels *k) {
@@ -283,7 +451,8 @@ static void updates_equal_the_double_loop(fbp_dtype dtype, const fbp_kernels *k)
                                 .momentum = 0.9,
                                 .beta_1 = 0.9,
                                 .beta_2 = 0.999,
-                                .epsilon = 1e-8};
+                                .epsilon = 1e-8,
+                                .decay = c % 2 ? 3e-5 : 0};
                 for (int step = 0; step < 3; step++) {
                     double *before[4], squares = 0;
                     for (int i = 0; i < 4; i++) {
@@ -303,16 +472,17 @@ static void updates_equal_the_double_loop(fbp_dtype dtype, const fbp_kernels *k)
                             move = opt == FBP_OPT_sgd ? s1 : u.momentum * s1 - u.rate * g;
                             CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size, "%s %s velocity %d of %d", k->isa,
                                   fbp_optimizer_name[opt], i, n);
-                        } else if (opt == FBP_OPT_adam) {
+                        } else if (opt == FBP_OPT_adam || opt == FBP_OPT_adamw) {
                             double size1 = u.beta_1 * fabs(s1) + (1 - u.beta_1) * size;
                             s1 = u.beta_1 * s1 + (1 - u.beta_1) * g;
                             s2 = u.beta_2 * s2 + (1 - u.beta_2) * g * g;
                             move = -u.rate * s1 / (sqrt(s2) + u.epsilon);
-                            CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size1, "%s adam m %d of %d", k->isa, i,
-                                  n);
+                            if (opt == FBP_OPT_adamw) move -= u.decay * p;
+                            CHECK(fabs(get(v[2], i, dtype) - s1) <= 8 * eps * size1, "%s %s m %d of %d", k->isa,
+                                  fbp_optimizer_name[opt], i, n);
                             CHECK(fabs(get(v[3], i, dtype) - s2) <=
                                       8 * eps * (s2 + size * size) + smallest_normal(dtype),
-                                  "%s adam v %d of %d", k->isa, i, n);
+                                  "%s %s v %d of %d", k->isa, fbp_optimizer_name[opt], i, n);
                             size = u.rate * size1 / (sqrt(s2) + u.epsilon) * (1 + size * size / (s2 + 1e-300));
                         }
                         double p_got = get(v[0], i, dtype), g_got = get(v[1], i, dtype);
@@ -382,9 +552,15 @@ int main(void) {
     at_every_level(functions_are_accurate);
     at_every_level(functions_have_limits);
     at_every_level(values_do_not_depend_on_their_place);
+    at_every_level(activations_are_accurate);
+    at_every_level(activations_have_limits);
     at_every_level(activations_and_slopes);
     at_every_level(relu_lets_nan_through);
     at_every_level(column_sums_are_the_sums);
+    at_every_level(marks_are_last_bits);
+    at_every_level(drop_clears_what_is_marked);
+    at_every_level(scale_and_average_are_the_loops);
+    at_every_level(weigh_is_the_loop);
     at_every_level(updates_equal_the_double_loop);
     for (int i = 0; i < 4; i++) guarded_free(block[i]);
     return check_report("kernels");

@@ -233,10 +233,42 @@ static void gradients_are_differences(fbp_dtype dtype, const fbp_kernels *kernel
     free(given);
 }
 
+/* What a loss is told is the trainer's own: the caller's numbers may go. */
+static void parameters_of_a_loss_are_kept(fbp_dtype dtype, const fbp_kernels *kernels) {
+    int widths[] = {1, 2};
+    double told[] = {0.25, 0.75}, x = 1, y[] = {2, 2};
+    void *params = calloc(4, item_of(dtype)); /* outputs of 0 */
+    fbp_config config = {.n_layers = 1,
+                         .widths = widths,
+                         .loss = FBP_LOSS_quantile,
+                         .dtype = dtype,
+                         .batch = 1,
+                         .n_threads = 1,
+                         .loss_params = told};
+    fbp_data data = {.rows = 1,
+                     .features = 1,
+                     .outputs = 2,
+                     .x_dtype = FBP_F64,
+                     .x = &x,
+                     .row_stride = sizeof x,
+                     .col_stride = sizeof x,
+                     .y_dtype = FBP_F64,
+                     .y = y};
+    fbp_epoch epoch = {.data = &data, .n = 1, .batch = 1, .params = params, .loss_scale = 1, .finite = 1};
+    fbp_trainer *tr;
+    CHECK(fbp_trainer_new(&tr, &config, 0) == FBP_OK, "a trainer");
+    told[0] = told[1] = NAN;
+    double loss = fbp_trainer_value_grad(tr, &epoch, NULL);
+    CHECK(loss == 2 * 0.25 + 2 * 0.75, "%s %s: a loss of %g", kernels->isa, dtype_name(dtype), loss);
+    fbp_trainer_free(tr);
+    free(params);
+}
+
 int main(void) {
     parameters_lie_one_after_the_other();
     parameters_that_cannot_be_counted_are_a_status();
     at_every_level(plans_add_up);
     at_every_level(gradients_are_differences);
+    at_every_level(parameters_of_a_loss_are_kept);
     return check_report("net");
 }

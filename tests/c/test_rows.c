@@ -134,7 +134,7 @@ static void csr_that_points_outside_is_left_out(fbp_dtype dtype, const fbp_kerne
         void *W = at_end(block[3], CSR_WIDTH * OUT, dtype);
         fill(W, CSR_WIDTH * OUT, 1, dtype);
         source.kind->gather(&source, k, x, 0, X_ROWS);
-        k->sparse.forward[dtype](z, &source, 0, X_ROWS, W, zeros, OUT);
+        k->sparse.forward[dtype](z, &source, 0, X_ROWS, W, zeros, OUT, NULL);
         for (int i = 0; i < X_ROWS; i++) {
             double sum = 0;
             for (int j = 0; j < CSR_WIDTH; j++) {
@@ -153,17 +153,18 @@ static void csr_that_points_outside_is_left_out(fbp_dtype dtype, const fbp_kerne
 /* ---- batches ------------------------------------------------------------------------------------------------ */
 
 /* What an open batch must say of its X, and what it finds when all of it has been fetched, the last rows first. */
-static void check_batch_x(const fbp_source *source, const fbp_kernels *k, int first, int n, int sparse, int pointers) {
+static void check_batch_x(const fbp_source *source, const fbp_kernels *k, int first, int n, int sparse, int pointers,
+                          int owned) {
     const fbp_data *d = source->data;
     fbp_dtype dtype = k->dtype;
     int width = d->features, item = (int)item_of(dtype);
     int as_it_is = !d->csr && d->x_dtype == dtype && (width == 1 || d->col_stride == item);
-    int in_place = as_it_is && !source->order && d->row_stride == width * item;
-    fbp_layout layout = sparse ? FBP_ENTRIES : in_place || !as_it_is || !pointers ? FBP_ROWS : FBP_POINTERS;
+    int in_place = as_it_is && !source->order && d->row_stride == width * item && !owned;
+    fbp_layout layout = sparse ? FBP_ENTRIES : in_place || owned || !as_it_is || !pointers ? FBP_ROWS : FBP_POINTERS;
     int64_t room = layout == FBP_POINTERS ? n * (int64_t)(sizeof(void *) / (size_t)item) : (int64_t)n * width;
     fbp_fetched to = {.x = at_end(block[1], room, dtype)};
     fbp_batch batch;
-    fbp_batch_open(&batch, source, k, first, n, sparse, pointers, &to);
+    fbp_batch_open(&batch, source, k, first, n, sparse, pointers, owned, &to);
     CHECK(batch.x.layout == layout && batch.x.rows == n && batch.x.cols == width && batch.x.ld == width &&
               batch.x.dtype == dtype,
           "layout %d, not %d", batch.x.layout, layout);
@@ -197,16 +198,16 @@ static void batches_find_their_rows(fbp_dtype dtype, const fbp_kernels *k) {
                 const int64_t *order = ordered ? ORDER : NULL;
                 for (int s = 0; s < CHECK_N_SIZES; s++)
                     for (int layout = 0; layout < N_LAYOUTS; layout++)
-                        for (int pointers = 0; pointers < 2; pointers++) {
+                        for (int way = 0; way < 4; way++) {
                             fbp_data data = new_dense(layout, from, CHECK_SIZES[s]);
                             fbp_source source = fbp_source_of(&data, order);
-                            check_batch_x(&source, k, first, n, 0, pointers);
+                            check_batch_x(&source, k, first, n, 0, way & 1, way >> 1);
                         }
                 for (int wide = 0; wide < 2; wide++)
-                    for (int way = 0; way < 4; way++) {
+                    for (int way = 0; way < 8; way++) {
                         fbp_data data = new_csr(from, wide);
                         fbp_source source = fbp_source_of(&data, order);
-                        check_batch_x(&source, k, first, n, way & 1, way >> 1);
+                        check_batch_x(&source, k, first, n, way & 1, way >> 1 & 1, way >> 2);
                     }
             }
 }
@@ -242,7 +243,7 @@ static void batches_fetch_targets_of_every_dtype(fbp_dtype dtype, const fbp_kern
                 int64_t room = labels ? (n * 4 + (int)item_of(dtype) - 1) / (int)item_of(dtype) : (int64_t)n * out;
                 fbp_fetched to = {.y = at_end(block[1], room, dtype), .weight = at_end(block[2], n, FBP_F64)};
                 fbp_batch batch;
-                fbp_batch_open(&batch, &source, k, first, n, 0, 0, &to);
+                fbp_batch_open(&batch, &source, k, first, n, 0, 0, 0, &to);
                 batch.scale = 0.25;
                 batch.clip = 1;
                 for (int r1 = n, r0; r1 > 0; r1 = r0) {
@@ -314,34 +315,48 @@ static void new_sparse(sparse *s, fbp_dtype from, fbp_dtype to, int wide) {
 static const int64_t SPARSE_ORDER[] = {5, 0, 1, 8, 3, 3, 2, 7, 6, 4, 5};
 enum { SPARSE_N = sizeof SPARSE_ORDER / sizeof *SPARSE_ORDER };
 
-static void sparse_forward(fbp_dtype dtype, const fbp_kernels *k, const sparse *s, int out) {
+/* What is left of a column of X: all entries of one place are dropped together. */
+static double kept(const fbp_drop *drop, int row, int column) {
+    return !drop ? 1 : exact_dropped(drop, row, column) ? 0 : drop->scale;
+}
+
+static fbp_drop after(const fbp_drop *drop, int rows) {
+    fbp_drop later = drop ? *drop : (fbp_drop){0};
+    later.row += rows;
+    return later;
+}
+
+static void sparse_forward(fbp_dtype dtype, const fbp_kernels *k, const sparse *s, int out, const fbp_drop *drop) {
     double eps = epsilon_of(dtype);
     fbp_source source = fbp_source_of(&s->data, SPARSE_ORDER);
     void *W = at_start(block[1], SPARSE_COLUMNS * out, 1, dtype), *b = at_end(block[2], out, dtype);
     void *z = at_end(block[3], SPARSE_N * out, dtype), *again = at_end(block[4], SPARSE_N * out, dtype);
     fill_random(W, SPARSE_COLUMNS * out, -1, 1, dtype);
     fill_random(b, out, -1, 1, dtype);
-    k->sparse.forward[dtype](z, &source, 0, SPARSE_N, W, b, out);
+    k->sparse.forward[dtype](z, &source, 0, SPARSE_N, W, b, out, drop);
     for (int i = 0; i < SPARSE_N; i++)
         for (int j = 0; j < out; j++) {
             double sum = get(b, j, dtype), size = fabs(sum), got = get(z, i * out + j, dtype);
             for (int c = 0; c < SPARSE_COLUMNS; c++) {
-                sum += s->dense[SPARSE_ORDER[i]][c] * get(W, c * out + j, dtype);
-                size += s->size[SPARSE_ORDER[i]][c] * fabs(get(W, c * out + j, dtype));
+                double w = kept(drop, i, c) * get(W, c * out + j, dtype);
+                sum += s->dense[SPARSE_ORDER[i]][c] * w;
+                size += s->size[SPARSE_ORDER[i]][c] * fabs(w);
             }
             CHECK(fabs(got - sum) <= 700 * eps * size, "%s %s sparse forward, row %d, out %d of %d: %.9g, not %.9g",
                   k->isa, dtype_name(dtype), i, j, out, got, sum);
         }
     for (int first = 0, n; first < SPARSE_N; first += n) { /* rows cut differently */
         n = 1 + (int)random_below(SPARSE_N - first);
-        k->sparse.forward[dtype]((char *)again + (size_t)(first * out) * item_of(dtype), &source, first, n, W, b, out);
+        fbp_drop later = after(drop, first);
+        k->sparse.forward[dtype]((char *)again + (size_t)(first * out) * item_of(dtype), &source, first, n, W, b, out,
+                                 drop ? &later : NULL);
     }
     CHECK(same_bits(z, again, SPARSE_N * out, dtype), "%s %s: sparse forward depends on the cut", k->isa,
           dtype_name(dtype));
 }
 
 static void sparse_weight_grad(fbp_dtype dtype, const fbp_kernels *k, const sparse *s, int out, int panel,
-                               int accumulate) {
+                               int accumulate, const fbp_drop *drop) {
     double eps = epsilon_of(dtype);
     size_t item = item_of(dtype);
     int64_t padded = (int64_t)(out + panel - 1) / panel * panel * SPARSE_N;
@@ -350,12 +365,12 @@ static void sparse_weight_grad(fbp_dtype dtype, const fbp_kernels *k, const spar
     void *pieced = at_end(block[3], SPARSE_COLUMNS * out, dtype);
     fill_random(dz, padded, -1, 1, dtype);
     if (accumulate) fill(dW, SPARSE_COLUMNS * out, 2, dtype);
-    k->sparse.weight_grad(dW, dz, panel, &source, 0, SPARSE_N, 0, SPARSE_COLUMNS, out, accumulate);
+    k->sparse.weight_grad(dW, dz, panel, &source, 0, SPARSE_N, 0, SPARSE_COLUMNS, out, accumulate, drop);
     for (int c = 0; c < SPARSE_COLUMNS; c++)
         for (int j = 0; j < out; j++) {
             double sum = 2.0 * accumulate, size = sum, got = get(dW, c * out + j, dtype);
             for (int i = 0; i < SPARSE_N; i++) {
-                double d = get(dz, ((int64_t)(j / panel) * SPARSE_N + i) * panel + j % panel, dtype);
+                double d = kept(drop, i, c) * get(dz, ((int64_t)(j / panel) * SPARSE_N + i) * panel + j % panel, dtype);
                 sum += s->dense[SPARSE_ORDER[i]][c] * d;
                 size += s->size[SPARSE_ORDER[i]][c] * fabs(d);
             }
@@ -368,7 +383,7 @@ static void sparse_weight_grad(fbp_dtype dtype, const fbp_kernels *k, const spar
         i1 = i1 < SPARSE_COLUMNS ? i1 : SPARSE_COLUMNS;
         void *part = at_end(block[4], (i1 - i0) * out, dtype);
         if (accumulate) fill(part, (i1 - i0) * out, 2, dtype);
-        k->sparse.weight_grad(part, dz, panel, &source, 0, SPARSE_N, i0, i1, out, accumulate);
+        k->sparse.weight_grad(part, dz, panel, &source, 0, SPARSE_N, i0, i1, out, accumulate, drop);
         memcpy((char *)pieced + (size_t)(i0 * out) * item, part, (size_t)((i1 - i0) * out) * item);
     }
     CHECK(same_bits(dW, pieced, SPARSE_COLUMNS * out, dtype), "%s %s: sparse dW depends on the cut", k->isa,
@@ -380,9 +395,12 @@ static void sparse_products_are_the_dense_ones(fbp_dtype dtype, const fbp_kernel
     for (int i = 0; i < CHECK_N_SIZES; i++) {
         int out = CHECK_SIZES[i];
         new_sparse(&s, i & 1 ? FBP_F32 : FBP_F64, dtype, i / 2 & 1);
-        sparse_forward(dtype, k, &s, out);
-        sparse_weight_grad(dtype, k, &s, out, out, i & 1);
-        sparse_weight_grad(dtype, k, &s, out, k->gemm.nr, !(i & 1));
+        fbp_drop drop = random_drop(i % 3 ? 0.5 : 0.05);
+        for (int drops = 0; drops < 2; drops++) {
+            sparse_forward(dtype, k, &s, out, drops ? &drop : NULL);
+            sparse_weight_grad(dtype, k, &s, out, out, i & 1, drops ? &drop : NULL);
+            sparse_weight_grad(dtype, k, &s, out, k->gemm.nr, !(i & 1), drops ? &drop : NULL);
+        }
     }
 }
 
@@ -417,7 +435,8 @@ static void a_sparse_layer_reads_the_rows_of_its_pass(fbp_dtype dtype, const fbp
     enum { FIRST = 2, N = SPARSE_N - 3, IN = SPARSE_COLUMNS, OUT = 21 };
     new_sparse(&s, FBP_F64, dtype, 0);
     fbp_source source = fbp_source_of(&s.data, SPARSE_ORDER);
-    for (int packed = 0; packed < 2; packed++) {
+    for (int way = 0; way < 4; way++) {
+        int packed = way & 1, drops = way >> 1;
         fbp_layer layer;
         fbp_param params[2];
         fbp_net net;
@@ -427,13 +446,19 @@ static void a_sparse_layer_reads_the_rows_of_its_pass(fbp_dtype dtype, const fbp
         fbp_tape tape = {0};
         fbp_pass p = {.net = &net, .be = &be, .tape = &tape, .params = at_end(block[1], IN * OUT + OUT, dtype)};
         fill_random((void *)p.params, IN * OUT + OUT, -1, 1, dtype);
-        fbp_batch_open(&p.batch, &source, k, FIRST, N, 1, 0, &tape.fetched);
-        layer.kind = fbp_layer_kind_of(&be, &layer, 0, 1);
+        fbp_batch_open(&p.batch, &source, k, FIRST, N, 1, 0, 0, &tape.fetched);
+        layer.kind = fbp_layer_kind_of(&be, &layer, 0, 1, 0);
         CHECK(layer.kind == &fbp_layer_sparse && layer.kind->reads_entries, "%s", layer.kind->name);
+
+        fbp_drop drop;
+        layer.dropout = 0.3;
+        p.drops = drops;
+        p.drop_key = random_bits();
+        CHECK(fbp_pass_drop(&p, 0, 0, &drop) == drops && drop.row == FIRST, "what is dropped");
 
         const void *W = p.params, *b = fbp_at(p.params, IN * OUT, dtype);
         void *z = at_end(block[2], N * OUT, dtype), *want = at_end(block[3], N * OUT, dtype);
-        k->sparse.forward[dtype](want, &source, FIRST, N, W, b, OUT);
+        k->sparse.forward[dtype](want, &source, FIRST, N, W, b, OUT, drops ? &drop : NULL);
         layer.kind->forward(&p, 0, z, 5, N);
         layer.kind->forward(&p, 0, z, 0, 5);
         CHECK(same_bits(z, want, N * OUT, dtype), "%s %s: forward", k->isa, dtype_name(dtype));
@@ -445,7 +470,8 @@ static void a_sparse_layer_reads_the_rows_of_its_pass(fbp_dtype dtype, const fbp
         void *dW = at_end(block[2], 40 * OUT, dtype), *same = at_end(block[3], 40 * OUT, dtype);
         fill(dW, 40 * OUT, 3, dtype);
         fill(same, 40 * OUT, 3, dtype);
-        k->sparse.weight_grad(same, tape.dz_top, packed ? dz.nr : OUT, &source, FIRST, N, 50, 90, OUT, 1);
+        k->sparse.weight_grad(same, tape.dz_top, packed ? dz.nr : OUT, &source, FIRST, N, 50, 90, OUT, 1,
+                              drops ? &drop : NULL);
         layer.kind->weight_grad(&p, 0, dW, 50, 90, 1);
         CHECK(same_bits(dW, same, 40 * OUT, dtype), "%s %s: weight gradient", k->isa, dtype_name(dtype));
     }

@@ -111,6 +111,23 @@ def check_activation(activation, n_hidden):
     return names[:n_hidden]
 
 
+def check_dropout(dropout, input_dropout, n_hidden):
+    """The share of the input of each layer of weights that is dropped; empty if nothing is."""
+    if np.ndim(dropout) == 0:
+        shares = (dropout,) * n_hidden
+    else:
+        shares = tuple(dropout)
+        if len(shares) != n_hidden:
+            raise ValueError(
+                f"dropout={dropout!r} has {len(shares)} entries: it takes one number for all "
+                f"hidden layers, or one per hidden layer, here {n_hidden}."
+            )
+    if not all(isinstance(p, Real) and 0 <= p < 1 for p in shares):
+        raise ValueError(f"dropout={dropout!r}: it takes numbers of 0 or more below 1.")
+    shares = (float(input_dropout), *map(float, shares))
+    return shares if any(shares) else ()
+
+
 def check_name(parameter, value, accepted):
     """Raise ValueError unless value is one of the accepted names."""
     if not isinstance(value, str) or value not in accepted:
@@ -136,9 +153,78 @@ def check_dtype(dtype):
 
 
 def core_loss(loss, n_outputs):
-    """Name of the loss in the core: with one output "log_loss" is the logistic one."""
+    """Name of the loss in the core: with one output "log_loss" is the logistic one.
+
+    A loss of the user's own goes with the net of any loss whose output activation is identity.
+    """
+    if callable(loss):
+        return "squared_error"
     check_name("loss", loss, _core.LOSSES)
+    outputs = dict(zip(_core.LOSSES, _core.LOSS_OUTPUTS, strict=True))[loss]
+    if n_outputs % outputs:
+        raise ValueError(
+            f"loss={loss!r} has {outputs} outputs for each column of y: it takes an even number "
+            f"of outputs, the last of layer_sizes, got {n_outputs}."
+        )
     return "binary_log_loss" if loss == "log_loss" and n_outputs == 1 else loss
+
+
+def _is_real(value):
+    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+
+
+def check_huber_delta(huber_delta):
+    """The bound of the squared part of the Huber loss, as float."""
+    if not _is_real(huber_delta) or not 0 < huber_delta < np.inf:
+        raise ValueError(f"huber_delta={huber_delta!r}: it takes a finite number above 0.")
+    return float(huber_delta)
+
+
+def check_quantile(quantile):
+    """A quantile as float, or several as a tuple of floats."""
+    several = hasattr(quantile, "__iter__") and not isinstance(quantile, str)
+    quantiles = tuple(quantile) if several else (quantile,)
+    if not quantiles or not all(_is_real(q) and 0 < q < 1 for q in quantiles):
+        raise ValueError(
+            f"quantile={quantile!r}: it takes a number above 0 and below 1, or a sequence of at "
+            "least one of them."
+        )
+    return tuple(map(float, quantiles)) if several else float(quantile)
+
+
+def check_label_smoothing(label_smoothing):
+    """The share of a label that is spread over the classes, as float."""
+    if not _is_real(label_smoothing) or not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"label_smoothing={label_smoothing!r}: it takes a number from 0 on and below 1."
+        )
+    return float(label_smoothing)
+
+
+def loss_params(loss, n_outputs, huber_delta, quantile):
+    """The parameter of each output, for the core; empty where the loss has none.
+
+    Parameters
+    ----------
+    loss : str
+        Its name in the core.
+    n_outputs : int
+    huber_delta : float
+    quantile : float or tuple of float
+        One for all outputs, or one each.
+    """
+    if loss == "huber":
+        return (huber_delta,) * n_outputs
+    if loss != "quantile":
+        return ()
+    if isinstance(quantile, float):
+        return (quantile,) * n_outputs
+    if len(quantile) != n_outputs:
+        raise ValueError(
+            f"quantile={quantile!r} has {len(quantile)} entries: it takes a number, or one for "
+            f"each of the {n_outputs} outputs."
+        )
+    return quantile
 
 
 def check_n_threads(n_threads):

@@ -20,18 +20,18 @@ FAR = 1000
 # ---- Network ----
 
 
-def _check_rows(y, n, n_outputs):
-    """y as (n, n_outputs) of float32, float64 or bool, contiguous."""
+def _check_rows(y, n, n_columns, who="the network"):
+    """y as (n, n_columns) of float32, float64 or bool, contiguous."""
     y = to_array("y", y)
     if y.dtype not in FLOATS and y.dtype != np.bool_:
         y = to_floats("y", y, np.float64)
-    if y.ndim == 1 and n_outputs == 1:
+    if y.ndim == 1 and n_columns == 1:
         y = y[:, np.newaxis]
-    if y.shape != (n, n_outputs):
-        accepted = f"({n}, {n_outputs})" + (f" or ({n},)" if n_outputs == 1 else "")
+    if y.shape != (n, n_columns):
+        accepted = f"({n}, {n_columns})" + (f" or ({n},)" if n_columns == 1 else "")
+        takes = f"{n_columns} outputs" if who == "the network" else f"takes {n_columns} columns"
         raise ValueError(
-            f"y has shape {y.shape}: it takes {accepted}, as X has {n} rows and the network "
-            f"{n_outputs} outputs."
+            f"y has shape {y.shape}: it takes {accepted}, as X has {n} rows and {who} {takes}."
         )
     return np.require(y, requirements="CA")
 
@@ -42,6 +42,21 @@ def _check_probabilities(y, n, n_outputs):
     if not (low >= 0 and high <= 1):
         raise ValueError(f"y has values from {low} to {high}: this loss takes values in [0, 1].")
     return y
+
+
+def _check_positive(y, n, n_outputs):
+    y = _check_rows(y, n, n_outputs)
+    low, high = y.min(), y.max()
+    if not (low > 0 and high < np.inf):
+        raise ValueError(
+            f"y has values from {low} to {high}: loss='gamma' takes finite values above 0."
+        )
+    return y
+
+
+def _check_half_as_many(y, n, n_outputs):
+    """A column for each mean; the other outputs are their deviations."""
+    return _check_rows(y, n, n_outputs // 2, "loss='gaussian_nll', with two outputs for each,")
 
 
 def _check_counts(y, n, n_outputs):
@@ -90,6 +105,12 @@ CHECK_TARGET = {
     "log_loss": _check_classes,
     "binary_log_loss": _check_probabilities,
     "poisson": _check_counts,
+    "absolute_error": _check_rows,
+    "huber": _check_rows,
+    "log_cosh": _check_rows,
+    "quantile": _check_rows,
+    "gamma": _check_positive,
+    "gaussian_nll": _check_half_as_many,
 }
 
 # ---- estimators ----
@@ -188,6 +209,23 @@ def counts(y):
             f"{y.min()}."
         )
     return reals(y)
+
+
+def positives(y):
+    """The same; ValueError unless every number is above 0."""
+    if not (y > 0).all():
+        raise ValueError(f"y must be above 0 with loss='gamma', got {y.min()}.")
+    return reals(y)
+
+
+def repeated(y, n_columns):
+    """One column of numbers as so many equal ones; ValueError if y has several columns."""
+    y = reals(y)
+    if y.shape[1] != 1:
+        raise ValueError(
+            f"y has shape {y.shape}: loss='quantile' with a list of quantiles takes one column."
+        )
+    return np.repeat(y, n_columns, axis=1)
 
 
 # ---- classifiers ----
