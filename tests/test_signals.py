@@ -173,9 +173,10 @@ def test_a_handler_that_raises_ends_the_call_soon(kind, n_threads):
                 call.run()
                 inside.clear()
             except Alarm as alarm:
-                if was_heard_inside(alarm):
+                heard = was_heard_inside(alarm)  # or this run was faster than the one timed
+                if heard:
                     late.append(time.perf_counter() - start - took * share)
-                if kind in ("epoch", "passes"):
+                if heard and kind in ("epoch", "passes"):
                     assert call.trainer.updates == 0
                 if kind in ("epoch", "passes", "batches"):
                     assert call.is_as_after(call.trainer.updates)
