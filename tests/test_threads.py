@@ -13,13 +13,14 @@ import pytest
 from thread_problems import (
     classification,
     classifier,
-    count_threads,
     digest,
     fit_digest,
     most_new_threads,
+    new_threads,
     run_at_once,
     run_script,
-    settled_threads,
+    threads,
+    threads_left,
 )
 
 from fastbp import MLPClassifier, Network, _threads, _trainers
@@ -203,21 +204,20 @@ def test_a_forked_child_fits_like_its_parent(dense):
 @linux
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 def test_a_fit_starts_its_team_and_no_more(n_threads):
-    _trainers.forget()  # those of other tests
     X, y = classification()
     est = classifier(n_threads, max_iter=100)
     _trainers.forget()  # the teams that stayed after other tests
     assert most_new_threads(lambda: est.fit(X, y)) == (n_threads - 1, 0)
     assert est.memory_plan_.n_threads == n_threads
-    before = settled_threads()
+    before = threads()
     est.predict_proba(X)
-    left = count_threads() - before  # the trainer stays, for the next prediction
-    assert left == min(n_threads, 2) - 1 or 0 < left < n_threads
+    team = new_threads(before)  # the trainer stays, for the next prediction
+    assert len(team) == min(n_threads, 2) - 1 or 0 < len(team) < n_threads
     for _ in range(5):
         est.predict_proba(X)
-        assert count_threads() == before + left
+        assert new_threads(before) == team
     _trainers.forget()
-    assert settled_threads() == before
+    assert not threads_left(before)
 
 
 @linux

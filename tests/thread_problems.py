@@ -99,9 +99,37 @@ def fit_digest(n_threads, seed=0):
     return digest(*est.coefs_, *est.intercepts_)
 
 
-def count_threads():
-    """Threads of this process as the kernel counts them."""
-    return len(os.listdir("/proc/self/task"))
+# Of a thread that has come to its end, in the flags that the kernel shows of it.
+_EXITING = 4
+
+
+def threads():
+    """Ids of the threads of this process that the kernel lists."""
+    return set(os.listdir("/proc/self/task"))
+
+
+def _runs(thread):
+    """Whether a listed thread has not ended: one that was joined stays in the list for a moment."""
+    try:
+        stat = Path(f"/proc/self/task/{thread}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    after_the_name = stat.rpartition(")")[2].split()
+    return not int(after_the_name[6]) & _EXITING
+
+
+def new_threads(before):
+    """Threads that run and are not among `before`, other than the one that asks."""
+    listed = threads() - before - {str(threading.get_native_id())}
+    return {thread for thread in listed if _runs(thread)}
+
+
+def threads_left(before):
+    """New threads that do not end within some seconds."""
+    deadline = time.monotonic() + 5
+    while (left := new_threads(before)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
 
 
 def blas_threads():
@@ -116,6 +144,8 @@ class Watch:
     ----------
     seen : list
         What `look` returned.
+    thread : str
+        Id of the thread that looks.
     """
 
     def __init__(self, look, every=0.002):
@@ -131,6 +161,7 @@ class Watch:
 
     def __enter__(self):
         self._thread.start()
+        self.thread = str(self._thread.native_id)
         while not self.seen:
             time.sleep(self._every)
         return self
@@ -140,28 +171,13 @@ class Watch:
         self._thread.join()
 
 
-def settled_threads():
-    """The number of threads, when none that was joined is in the kernel's list any more."""
-    n = count_threads()
-    while True:
-        time.sleep(0.02)
-        n, last = count_threads(), n
-        if n == last:
-            return n
-
-
 def most_new_threads(work):
-    """The most threads at once that `work` starts, and those that it leaves behind."""
-    with Watch(count_threads) as watch:
-        before = settled_threads()
-        start = len(watch.seen)
+    """The most threads at once that `work` starts, and how many it leaves behind."""
+    before = threads()
+    with Watch(lambda: new_threads(before)) as watch:
         work()
-        most = max(watch.seen[start:], default=before) - before
-        # A joined thread may stay in the kernel's list for a moment.
-        deadline = time.monotonic() + 5
-        while count_threads() > before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return most, count_threads() - before
+        watch.seen.append(new_threads(before) - {watch.thread})
+    return max(map(len, watch.seen)), len(threads_left(before))
 
 
 def fit_report(seed, n_threads):
