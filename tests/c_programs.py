@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+import sysconfig
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def core_flags():
     import compile_flags
 
     return [*compile_flags.core_flags(compiler()), *compile_flags.WARNINGS, f"-I{CORE}"]
+
+
+def shipped_object(source):
+    """The object that the build of the package made of a file of the core; None if it is not newer
+    than all that it may be made of."""
+    folder = f"temp.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    made = (ROOT / "build" / folder / source.relative_to(ROOT)).with_suffix(".o")
+    sources = [*CORE.rglob("*.[ch]"), ROOT / "compile_flags.py", ROOT / "setup.py"]
+    newest = max(path.stat().st_mtime for path in sources)
+    return made if made.exists() and made.stat().st_mtime > newest else None
 
 
 def start(*words):
