@@ -32,12 +32,12 @@ install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-c test-clang test-parameters test-torch isa docs pictures lint format bench \
+.PHONY: help build demo test test-c test-clang test-parameters test-combinations test-torch isa docs pictures lint format bench \
 	bench-features bench-parts bench-peers compare ab sanitize mutants wheel clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- the environment and the build -------------------------------------------------------------------
 
@@ -77,6 +77,9 @@ test: $(BUILT) ## run the tests
 
 test-parameters: $(BUILT) ## scikit-learn's checks with each parameter of ours at another value, in turn
 	@$(PY) -m pytest tests/test_every_parameter.py -m each_parameter $(ARGS)
+
+test-combinations: $(BUILT) ## the combinations of losses, activations, teams and so on that `test` leaves out
+	@$(PY) -m pytest -m every_combination $(ARGS)
 
 test-torch: $(BUILT) ## install PyTorch and compare with it: activations, losses, optimizers, gradients
 	$(PIP) $(TORCH)

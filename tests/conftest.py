@@ -1,5 +1,7 @@
 """Shared by the tests: one tolerance table, problems to solve, and awkward arrays."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -34,6 +36,22 @@ OF_NUMBERS = (
     "quantile",
     "gaussian_nll",
 )
+
+
+def covering(every, **factors):
+    """Parametrize by all combinations of the factors' values; the default run has a part of them.
+
+    Those are kept whose indices sum to a multiple of ``every``, and the others are marked for
+    ``make test-combinations``. Any two values of any two factors meet in what is kept, if each pair
+    of factors leaves one that has ``every`` values at least.
+    """
+    cases = []
+    for indexed in itertools.product(*map(enumerate, factors.values())):
+        indices, values = zip(*indexed, strict=True)
+        marks = [pytest.mark.every_combination] if sum(indices) % every else []
+        names = ["-".join(v) if isinstance(v, tuple) else str(v) for v in values]
+        cases.append(pytest.param(*values, marks=marks, id="-".join(names)))
+    return pytest.mark.parametrize(tuple(factors), cases)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from conftest import (
     SIZES,
     TOLERANCE,
     core_name,
+    covering,
     make_inputs,
     make_params,
     make_targets,
@@ -74,18 +75,19 @@ def test_the_twin_has_the_registries_of_the_core():
     assert ("none", *reference.OPTIMIZERS) == _core.OPTIMIZERS
 
 
-@pytest.mark.parametrize(
-    ("weighted", "alpha"), [(False, 0.0), (True, 0.7)], ids=["plain", "weighted-decayed"]
+@covering(
+    4,
+    activation=reference.ACTIVATIONS,
+    loss=reference.LOSSES,
+    depth=WIDTHS,
+    terms=("plain", "weighted-decayed"),
 )
-@pytest.mark.parametrize("depth", WIDTHS)
-@pytest.mark.parametrize("loss", reference.LOSSES)
-@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
-def test_gradient_equals_central_differences(activation, loss, depth, weighted, alpha):
+def test_gradient_equals_central_differences(activation, loss, depth, terms):
     layer_sizes = [5, *WIDTHS[depth], n_outputs_of(loss, 3)]
     # 19 rows in passes of 8: two whole ones and a ragged one.
     net = fastbp.Network(layer_sizes, activation, loss, "float64", batch_size=8, n_threads=1)
     params, X, y, w = problem(layer_sizes, [activation] * depth, loss, 19)
-    w = w if weighted else None
+    w, alpha = (None, 0.0) if terms == "plain" else (w, 0.7)
 
     value, grad = net.value_and_grad(params, X, y, w, alpha)
     slope = central_differences(lambda p: net.loss(p, X, y, w, alpha), params)

@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import sklearn.neural_network
+from conftest import covering
 from estimator_problems import (
     assert_near,
     is_in_float64,
@@ -151,10 +152,13 @@ def rows_on_both_sides(est):
 SIZES = {"small": (16,), "small and deep": (40, 30, 20), "large": (128, 128), "no hidden layer": ()}
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("task", ["two classes", "classes", "squared_error", "poisson"])
+@covering(
+    2,
+    task=("two classes", "classes", "squared_error", "poisson"),
+    sizes=SIZES,
+    dtype=("float32", "float64"),
+    activation=("relu", "tanh"),
+)
 def test_any_number_of_rows_is_predicted_right(task, sizes, dtype, activation):
     est = fit(task, hidden_layer_sizes=SIZES[sizes], dtype=dtype, activation=activation, max_iter=1)
     counts = rows_on_both_sides(est)
@@ -187,14 +191,17 @@ def test_finite_differences_of_predictions_are_slopes(n):
 
 HUGE = {
     "float32": (1e30, -1e38, 3.4e38),
-    "float64": (1e30, -1e38, 3.4e38, 1e39, -1e39, 1e300, -1e300),
+    "float64": (-1e38, 3.4e38, 1e39, -1e300),
 }
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
-@pytest.mark.parametrize("dtype", HUGE)
-@pytest.mark.parametrize("task", ["two classes", "classes", "squared_error", "outputs"])
+@covering(
+    2,
+    task=("two classes", "classes", "squared_error", "outputs"),
+    dtype=HUGE,
+    activation=("relu", "tanh", "logistic", "identity"),
+)
 def test_a_huge_number_is_predicted_right(task, dtype, activation):
     est = fit(task, X.astype(dtype), activation=activation)
     for value in HUGE[dtype]:
@@ -205,23 +212,23 @@ def test_a_huge_number_is_predicted_right(task, dtype, activation):
                     rows = rows * (np.array(value, dtype) / 16)
                 else:
                     rows[n // 2, 0] = value
-                for convert in (np.asarray, sparse.csr_array):
-                    assert_right(est, convert(rows), 2e-6)
+                assert_right(est, rows, 2e-6)
 
 
 def assert_right(est, rows, tolerance):
-    dense = rows.toarray() if sparse.issparse(rows) else rows
-    dense = dense.astype(np.float64)
+    """Of these rows, and of the same in CSR."""
+    dense = rows.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = output_in_float64(est, dense)
         # Large numbers of the last hidden layer may cancel in the output.
         scale = np.ones_like(expected)
         if not hasattr(est, "classes_"):
             scale += np.abs(layers_in_float64(est, dense)[-1]).max(axis=1, keepdims=True)
-    actual = output_of(est, rows)
-    fits = np.abs(expected) < np.finfo(actual.dtype).max * (1 - 1e-6)
-    assert fits.any() and np.isfinite(actual[fits]).all()
-    assert (np.abs(actual - expected) <= tolerance * scale)[fits].all()
+    for convert in (np.asarray, sparse.csr_array):
+        actual = output_of(est, convert(rows))
+        fits = np.abs(expected) < np.finfo(actual.dtype).max * (1 - 1e-6)
+        assert fits.any() and np.isfinite(actual[fits]).all()
+        assert (np.abs(actual - expected) <= tolerance * scale)[fits].all()
 
 
 def test_a_number_beyond_float32_is_not_infinity():
@@ -231,8 +238,7 @@ def test_a_number_beyond_float32_is_not_infinity():
     for n in (8, 400):
         rows = np.zeros((n, 6))
         rows[:, 0] = np.linspace(-1, 1, n) * 4e38  # tanh of up to 5
-        for convert in (np.asarray, sparse.csr_array):
-            assert_right(est, convert(rows), 1e-6)
+        assert_right(est, rows, 1e-6)
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

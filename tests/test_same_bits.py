@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import reference
-from conftest import make_params
+from conftest import covering, make_params
 from thread_problems import (
     CASES,
     classification,
@@ -42,15 +42,14 @@ def assert_same_bits(case, dtype, activation, csr=False, optimizer="adam", teams
         trainer = make_trainer(case, activation, dtype, n_threads, optimizer, **more)
         assert (trainer.n_threads > 1) == (n_threads > 1), "the case is too small for a team"
         with single_threaded_blas():
-            found[n_threads] = train(trainer, case, data, X.shape[0], optimizer)
+            found[n_threads] = train(trainer, case, data, X.shape[0], optimizer, epochs=3)
     assert len({bits for bits, _ in found.values()}) == 1, found
     assert len({tuple(losses) for _, losses in found.values()}) == 1, found
 
 
-@pytest.mark.parametrize("dense", ["packed", "blas"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("case", "activation"), EACH)
-def test_weights_are_the_same_bits(case, activation, dtype, dense, monkeypatch):
+@covering(2, each=EACH, dtype=("float32", "float64"), dense=("packed", "blas"))
+def test_weights_are_the_same_bits(each, dtype, dense, monkeypatch):
+    case, activation = each
     monkeypatch.setenv("FASTBP_DENSE", dense)
     assert make_trainer(case, activation, dtype, 1).plan()["dense"][0] == dense
     assert_same_bits(case, dtype, activation)

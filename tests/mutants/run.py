@@ -206,8 +206,8 @@ def notice(tests, seconds):
             return program, how, out
     pytest = [test for test in tests if test not in programs]
     if pytest:
-        command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-x", "-q",
-                   "-p", "no:cacheprovider", "--tb=short"]  # fmt: skip
+        command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-m", "not every_combination",
+                   "-x", "-q", "-p", "no:cacheprovider", "--tb=short"]  # fmt: skip
         how, out = ending([*command, *words(pytest)], seconds)
         if how == "exit 5" or not (how or re.search(r"\d+ passed", out)):
             raise NotRun
