@@ -67,7 +67,7 @@ import scipy.sparse as sp
 from conftest import make_params
 from fastbp import _core
 
-part, sparse = sys.argv[1], sys.argv[2] == "sparse"
+sparse = sys.argv[1] == "sparse"
 rng, sizes = np.random.default_rng(0), (60, 64, 3)
 X = sp.random_array((400, 60), density=0.1, format="csr", rng=rng, dtype=np.float32)
 X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
@@ -76,20 +76,20 @@ trainer = _core.Trainer(sizes, ("relu",), "log_loss", "float32", 50, "none", 2, 
 params = make_params(sizes, rng, "float32")
 data, grad = _core.Data(X, y), np.empty_like(params)
 expected = trainer.value_and_grad(params, data, grad)
-array = y if part == "y" else getattr(X, part)
-good = array.copy()
-for bad in (10**8, -(10**8), 2**31 - 1, -(2**31)):
-    array[50:] = bad
-    loss = trainer.value_and_grad(params, data, grad)
-    assert np.isnan(loss) if part == "y" else np.isfinite(loss) and loss != expected, loss
-    array[:] = good
-    assert trainer.value_and_grad(params, data, grad) == expected
+for part, array in (("indices", X.indices), ("indptr", X.indptr), ("y", y)):
+    print(part, flush=True)
+    good = array.copy()
+    for bad in (10**8, -(10**8), 2**31 - 1, -(2**31)):
+        array[50:] = bad
+        loss = trainer.value_and_grad(params, data, grad)
+        assert np.isnan(loss) if part == "y" else np.isfinite(loss) and loss != expected, loss
+        array[:] = good
+        assert trainer.value_and_grad(params, data, grad) == expected
 print("done")
 """
 
 
 @pytest.mark.parametrize("layer", ["sparse", "dense"])
-@pytest.mark.parametrize("part", ["indices", "indptr", "y"])
-def test_what_points_outside_is_left_out(part, layer):
-    done = run(SPOILT, part, layer)
-    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
+def test_what_points_outside_is_left_out(layer):
+    done = run(SPOILT, layer)
+    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stdout + done.stderr

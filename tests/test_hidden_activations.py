@@ -25,17 +25,18 @@ def expected(est, rows):
     return layers
 
 
-@pytest.mark.parametrize("n_rows", [1, 5, 63, 64, 257, 700])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("activation", _core.ACTIVATIONS)
-def test_they_are_those_of_the_formula(activation, dtype, n_rows):
+def test_they_are_those_of_the_formula(activation, dtype):
     est = MLPClassifier(
         (300, 50), activation=activation, dtype=dtype, max_iter=1, random_state=0, n_threads=2
     ).fit(X, Y)
-    found = est.hidden_activations(X[:n_rows])
-    assert [a.shape for a in found] == [(n_rows, 300), (n_rows, 50)]
-    for ours, theirs in zip(found, expected(est, X[:n_rows]), strict=True):
-        assert relative_error(ours, theirs) <= TOLERANCE["twin", dtype]
+    right = expected(est, X)
+    for n_rows in (1, 5, 63, 64, 257, 700):
+        found = est.hidden_activations(X[:n_rows])
+        assert [a.shape for a in found] == [(n_rows, 300), (n_rows, 50)]
+        for ours, theirs in zip(found, right, strict=True):
+            assert relative_error(ours, theirs[:n_rows]) <= TOLERANCE["twin", dtype]
 
 
 def test_of_sparse_rows():

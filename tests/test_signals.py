@@ -1,6 +1,7 @@
 """Signals: heard inside of every call, harmless to its result, not taken by the team's threads."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -149,18 +150,25 @@ class Handler:
 KINDS = list(Call.n_rows)
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_handler_that_raises_ends_the_call_soon(kind, n_threads):
-    call = Call(kind, n_threads)
-    expected = call.run()
-    call.clear()
+@pytest.fixture(
+    scope="module",
+    params=itertools.product(KINDS, (1, 2)),
+    ids=lambda kind_and_threads: "{}-{}".format(*kind_and_threads),
+)
+def timed(request):
+    """A call, what it makes and the seconds that it takes."""
+    call = Call(*request.param)
     start = time.perf_counter()
-    call.run()
+    expected = call.run()
     took = time.perf_counter() - start
     call.clear()
-    late = []
-    for share in (0.05, 0.2, 0.35, 0.5, 0.65):
+    return call, expected, took
+
+
+def test_a_handler_that_raises_ends_the_call_soon(timed):
+    call, expected, took = timed
+    kind, late = call.kind, []
+    for share in (0.05, 0.25, 0.4, 0.55):
         inside = [True]
 
         def ring(inside=inside):
@@ -182,18 +190,17 @@ def test_a_handler_that_raises_ends_the_call_soon(kind, n_threads):
                     assert call.is_as_after(call.trainer.updates)
         call.clear()
     assert len(late) >= 2 and sorted(late)[len(late) // 2] < LATE, (took, late)
-    assert same_bits(call.run(), expected), "the next call"
-
-
-@pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_handler_that_returns_changes_nothing(kind, n_threads):
-    call = Call(kind, n_threads)
-    expected = call.run()
+    found = call.run()
     call.clear()
+    assert same_bits(found, expected), "the next call"
+
+
+def test_a_handler_that_returns_changes_nothing(timed):
+    call, expected, _ = timed
     rings = []
     with Handler(lambda: rings.append(1), 0.01, 0.01):
         found = call.run()
+    call.clear()
     assert len(rings) >= 2
     assert same_bits(found, expected)
 

@@ -370,7 +370,7 @@ signal.signal(signal.SIGALRM, handler)
 again()
 for f in (predict, fit, value_and_grad, refit):
     doing = f.__name__
-    end = time.monotonic() + 0.5
+    end = time.monotonic() + 0.3
     while time.monotonic() < end:
         f()
 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -397,7 +397,7 @@ import numpy as np
 from fastbp import MLPClassifier
 from thread_problems import threads, threads_left
 warnings.simplefilter("ignore")
-what, calls, most = os.environ["WHAT"], int(os.environ["CALLS"]), int(os.environ["MOST_GROWTH"])
+calls, most = int(os.environ["CALLS"]), int(os.environ["MOST_GROWTH"])
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(400, 8)), rng.integers(0, 3, 400)
 est = MLPClassifier(hidden_layer_sizes=(32, 32), max_iter=2, random_state=0).fit(X, y)
@@ -407,24 +407,24 @@ def state():
     pages = int(open("/proc/self/statm").read().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/fd"))
 
-def run(calls):
+def run(what, calls):
     for n in rng.integers(1, 401 if what == "predict" else 65, calls).tolist():
         if what == "predict":
             est.predict(X[:n])
         else:
             est.partial_fit(X[:n], y[:n])
 
-run(calls // 5)
-before, threads_before = state(), threads()
-run(calls)
-after = state()
-assert after[0] - before[0] < most, (before, after)
-assert after[1] == before[1], (before, after)
-assert not threads_left(threads_before)
+for what in ("predict", "partial_fit"):
+    run(what, calls // 5)
+    before, threads_before = state(), threads()
+    run(what, calls)
+    after = state()
+    assert after[0] - before[0] < most, (what, before, after)
+    assert after[1] == before[1], (what, before, after)
+    assert not threads_left(threads_before), what
 """
 
 
 @linux
-@pytest.mark.parametrize("what", ["predict", "partial_fit"])
-def test_memory_is_flat_over_calls_of_changing_sizes(what):
-    run_script(FLAT, WHAT=what, CALLS=str(CALLS), MOST_GROWTH=str(MOST_GROWTH))
+def test_memory_is_flat_over_calls_of_changing_sizes():
+    run_script(FLAT, timeout=120, CALLS=str(CALLS), MOST_GROWTH=str(MOST_GROWTH))
