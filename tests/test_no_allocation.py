@@ -29,9 +29,9 @@ warnings.simplefilter("ignore")
 library = ctypes.CDLL(None)
 library.count_alloc_stop.restype = ctypes.c_long
 gc.disable()
-SIZES, BATCH, STEPS = (32, 128, 128, 5), 64, (1000, 2000, 1000, 2000)
+SIZES, BATCH, STEPS = (32, 128, 128, 5), 64, (250, 500, 250, 500)
 rng = np.random.default_rng(0)
-X, y = rng.normal(size=(64_000, 32)).astype("float32"), rng.integers(0, 5, 64_000)
+X, y = rng.normal(size=(32_000, 32)).astype("float32"), rng.integers(0, 5, 32_000)
 X_csr = sparse.csr_matrix(np.where(rng.random(X.shape) < 0.1, X, 0))
 
 
@@ -95,7 +95,7 @@ for dense in ("packed", "blas"):
     for n_threads in (1, 2):
         found[f"{dense} {n_threads} rows"] = epochs(n_threads, X, STEPS)
         found[f"{dense} {n_threads} csr"] = epochs(n_threads, X_csr, STEPS)
-        few = [steps // 10 for steps in STEPS]
+        few = [steps * 2 // 5 for steps in STEPS]
         found[f"{dense} {n_threads} everything"] = epochs(n_threads, X, few, True)
         found[f"{dense} {n_threads} fit"] = fits(n_threads, X, STEPS)
 print(json.dumps(found))
@@ -104,7 +104,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
-    """Calls during 1,000, 2,000, 1,000 and 2,000 steps, for everything that is counted."""
+    """Calls during 250, 500, 250 and 500 steps, for everything that is counted."""
     library = tmp_path_factory.mktemp("count") / "count_alloc.so"
     finish(start("-O2", "-shared", "-fPIC", C / "count_alloc.c", "-o", library, "-ldl"))
     done = subprocess.run(

@@ -58,12 +58,12 @@ JOBLIB = """
 from joblib import Parallel, delayed, cpu_count
 from thread_problems import fit_report
 
-alone = [fit_report(seed, 2)[0] for seed in range(8)]
+alone = [fit_report(seed, 2)[0] for seed in range(4)]
 with Parallel(n_jobs=4, backend="loky") as parallel:
-    twos = parallel(delayed(fit_report)(seed, 2) for seed in range(8))
+    twos = parallel(delayed(fit_report)(seed, 2) for seed in range(4))
     frees = parallel(delayed(fit_report)(seed, None) for seed in range(4))
 assert [bits for bits, *_ in twos] == alone
-assert [bits for bits, *_ in frees] == alone[:4]
+assert [bits for bits, *_ in frees] == alone
 assert len({process for *_, process in twos}) > 1
 for _, planned, most, left, _ in twos:
     assert planned == 2 and most <= 1 and left == 0, (planned, most, left)
@@ -76,7 +76,7 @@ for _, planned, most, left, _ in frees:
 
 @linux
 def test_fits_in_four_processes_of_joblib():
-    run_script(JOBLIB)
+    run_script(JOBLIB, timeout=150)
 
 
 FORK = """
@@ -148,7 +148,7 @@ threads = [threading.Thread(target=fit_on_and_on, args=(n,)) for n in (200, 1)]
 for thread in threads:
     thread.start()
 result = forks = 0
-while result == 0 and forks < 20:
+while result == 0 and forks < 10:
     result = fork_and_wait()
     forks += 1
 stop = True
@@ -195,7 +195,7 @@ def test_a_network_with_a_team_works_on_in_a_forked_child():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("dense", ["packed", "blas"])
 def test_a_forked_child_fits_like_its_parent(dense):
-    run_script(FORK, FASTBP_DENSE=dense)
+    run_script(FORK, timeout=150, FASTBP_DENSE=dense)
 
 
 # ---- threads that come and go ----
@@ -462,8 +462,11 @@ print(time.monotonic())
 
 
 @linux
-@pytest.mark.parametrize("max_iter, rows", [(10**6, 1000), (200, 300_000)], ids=["many", "long"])
-@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize(
+    "n_threads, max_iter, rows",
+    [(1, 10**6, 1000), (2, 10**6, 1000), (2, 200, 300_000)],
+    ids=["1-many", "2-many", "2-long"],
+)
 def test_ctrl_c_ends_a_fit_with_a_warning(n_threads, max_iter, rows):
     """Many short epochs, and few long ones."""
     child = subprocess.Popen(
