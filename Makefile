@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip $(PIP_INSTALL)
 ARGS ?=
 REV ?= HEAD
 
@@ -27,13 +28,14 @@ MAX_WHEEL_BYTES := 1000000
 TORCH := torch==2.13.0
 
 # Installs what pyproject.toml lists under a key, so that no list of packages stands here.
-install_listed = $(PY) -c "import tomllib; t = tomllib.load(open('pyproject.toml', 'rb')); \
-	print(*t$(1), sep='\n')" > $(VENV)/listed.txt && $(PIP) -r $(VENV)/listed.txt
+install_listed = $(call install_into,$(VENV),$(1))
+install_into = $(1)/bin/python -c "import tomllib; t = tomllib.load(open('pyproject.toml', 'rb')); \
+	print(*t$(2), sep='\n')" > $(1)/listed.txt && $(1)/bin/python -m pip $(PIP_INSTALL) -r $(1)/listed.txt
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-c test-clang test-parameters test-combinations test-torch isa docs pictures lint format bench \
-	bench-features bench-parts bench-peers compare ab sanitize mutants wheel clean FORCE
+	bench-encoding bench-features bench-parts bench-peers bench-tabular compare ab sanitize mutants wheel clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -179,11 +181,26 @@ bench: $(BUILT) $(VENV)/.bench ## time short calls of fastbp beside those of sci
 bench-features: $(BUILT) $(VENV)/.bench ## time a training step with each feature beside a plain one
 	@$(PY) bench/features.py $(ARGS)
 
+bench-encoding: $(BUILT) $(VENV)/.bench ## time the encoded first layer of tables by the number of bins
+	@$(PY) bench/encoding.py $(ARGS)
+
 bench-parts: $(BUILT) $(VENV)/.bench ## time kernels, steps, fits and predictions of fastbp alone
 	@$(PY) -m pytest bench $(ARGS)
 
 bench-peers: $(VENV)/.bench ## install the libraries that `make compare` sets beside fastbp
 	$(PIP) scikit-learn $(TORCH) jax
+
+# In an environment of its own: the peers are many and large, and pin what they need. PIP_EXTRA_INDEX_URL may name the
+# smaller PyTorch, see above.
+TABULAR := .venv-tabular
+$(TABULAR)/.made: pyproject.toml
+	$(PYTHON) -m venv $(TABULAR)
+	$(call install_into,$(TABULAR),['project']['dependencies'])
+	$(call install_into,$(TABULAR),$(call extra,bench-tabular))
+	@touch $@
+
+bench-tabular: $(BUILT) $(TABULAR)/.made ## install the peers for tables and measure fastbp beside them
+	@PYTHONPATH=src $(TABULAR)/bin/python bench/tabular.py $(ARGS)
 
 compare: $(BUILT) $(VENV)/.bench ## measure fastbp beside the peers that are installed
 	@$(PY) bench/compare.py $(ARGS)
@@ -203,7 +220,7 @@ wheel: $(VENV)/.made ## build the sdist and a wheel into dist/
 		if [ $$bytes -gt $(MAX_WHEEL_BYTES) ]; then echo "larger than $(MAX_WHEEL_BYTES)" >&2; exit 1; fi; \
 	done
 
-clean: ## remove what was built, but not .venv
+clean: ## remove what was built, but not .venv and .venv-tabular
 	rm -rf build dist src/*.egg-info src/fastbp/*.so src/fastbp/*.c .pytest_cache .ruff_cache .hypothesis .benchmarks
 	rm -f $(BUILT)
-	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path "./.venv*" -prune -exec rm -rf {} +

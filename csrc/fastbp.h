@@ -108,6 +108,30 @@ typedef struct fbp_kernels fbp_kernels;
 const fbp_kernels *fbp_kernels_of(fbp_dtype dtype); /* of the best level that may be used now */
 int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, fbp_dtype dtype, int n_threads);
 
+/* ---- encoded tables ---------------------------------------------------------------------------- */
+
+/* A column of a table of which every cell is one number p, and its rows of W[0], first..first+rows. The dense matrix
+ * that the rows of the table stand for is never made.
+ * - A numeric column has `knots` K + 1 >= 2: p = k + f in [0, K] lies between knots k and k + 1. It stands for K + 1
+ *   inputs: the raw number, raw_k + f (raw_{k+1} - raw_k), then for each bin 1 if it is below k, f for bin k, else 0.
+ *   These are its first K + 1 rows. p = K + 1.. are single inputs, such as one for what is missing.
+ * - A column of categories has knots = 0: p is the category, and input p is 1.
+ * Any other p (negative, NaN) stands for no input at all. */
+typedef struct {
+    int first, rows, knots;
+    const double *raw; /* knots of them */
+} fbp_column;
+
+typedef struct {
+    int n_columns;
+    const fbp_column *columns; /* their rows follow each other from 0 on */
+} fbp_encoding;
+
+static inline int fbp_encoding_rows(const fbp_encoding *e) {
+    const fbp_column *last = &e->columns[e->n_columns - 1];
+    return last->first + last->rows;
+}
+
 /* ---- the parameters ---------------------------------------------------------------------------- */
 
 /* One piece of the flat vector: shape (rows, cols) row-major from `offset` on (in numbers). The optimizer multiplies
@@ -119,9 +143,10 @@ typedef struct {
     double rate, decay;
 } fbp_param;
 
-/* Fills params (2 * n_layers of them): every W, layer by layer, then every b. widths: n_layers + 1.
- * FBP_EOVERFLOW if the numbers cannot be counted. */
-fbp_status fbp_params_init(fbp_param *params, int n_layers, const int *widths);
+/* Fills params: every W, layer by layer, then every b; with input_scale one more, s of shape (in, 1), by which the rows
+ * of the first W are multiplied. widths: n_layers + 1. FBP_EOVERFLOW if the numbers cannot be counted. */
+fbp_status fbp_params_init(fbp_param *params, int n_layers, const int *widths, int input_scale);
+static inline int fbp_params_count(int n_layers, int input_scale) { return 2 * n_layers + (input_scale != 0); }
 
 /* ---- the trainer --------------------------------------------------------------------------------- */
 
@@ -157,6 +182,10 @@ typedef struct {
     int input_grad;            /* fbp_trainer_value_grad gives dJ/dX too */
     int keep_grad;             /* the gradient of a mini-batch is made whole before the update: for max_grad_norm */
     int asks;                  /* there is room for what fbp_epoch.ask answers */
+    const fbp_encoding *encoding; /* X is an encoded table of these columns, or NULL; lives as long as the trainer */
+    int input_scale;              /* with encoding: there is a scale of every input, see fbp_params_init */
+    const double *param_rates;    /* for every row of the table of parameters, instead of its own; or NULL */
+    const double *param_decays;   /* in the same way */
 } fbp_config;
 
 typedef struct fbp_trainer fbp_trainer;

@@ -46,6 +46,7 @@ enum {
     FBP_WEIGHT_UNIT = 16,           /* rows of W whose transposes fill whole vectors */
     FBP_JOINED_WEIGHTS = 1 << 16,   /* numbers of dW that are made, used and packed while in the L2 cache */
     FBP_JOINED_SPARSE = 1 << 18,    /* the same of a sparse first layer: each part of dW reads all entries of X */
+    FBP_ENCODED_TILE = 128,         /* rows of W of a tile of an encoded table, unless one column has more */
     FBP_BIAS_COLUMNS = 64,          /* of db that are one thread's; a multiple of every NR */
     FBP_FLOPS_PER_TILE = 1 << 21,   /* of a BLAS call for the weight gradient */
     FBP_FLOPS_PER_THREAD = 2000000, /* about 15 us of work pays for the barriers of a step */
@@ -57,6 +58,7 @@ enum {
     FBP_GATHER_BYTES = 4096,       /* of each of them at most */
     FBP_LOSS_BLOCK = 64,           /* rows (or columns) whose intermediate values live on the stack */
     FBP_ENTRIES_AT_ONCE = 256,     /* entries of a sparse row that are handled at a time */
+    FBP_CELLS_AT_ONCE = 128,       /* and cells of a row of an encoded table */
     FBP_L1_NUMBERS = 1024,         /* of a slice that stays in the L1 cache between two loops */
     FBP_WEIGHTS_AT_ONCE = 1 << 20, /* sample weights that are summed without a look at the clock: some ms */
     /* threads */

@@ -24,7 +24,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastbp import MLPClassifier, MLPRegressor, _callbacks
+from fastbp import MLPClassifier, MLPRegressor, _callbacks, _fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 try:
@@ -181,7 +181,7 @@ def test_nothing_is_copied_for_callbacks_that_do_not_look(monkeypatch):
     def copying(*_):
         raise AssertionError("a copy was made")
 
-    monkeypatch.setattr(_callbacks, "_present_attributes", copying)
+    monkeypatch.setattr(_fit, "_present_attributes", copying)
     small(MLPRegressor).set_callbacks(Quiet()).fit(X_REG, Y_REG)
 
 

@@ -34,12 +34,16 @@ CODE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 OUTPUT = re.compile(r"^(?:<!-- output: (\w+) -->\n)?```text\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
+def has_code(page):
+    return CODE.search(page.read_text()) is not None
+
+
 def blocks(page):
     """(code, level, expected output or None, where that output stands) of every python block."""
     text = page.read_text()
     codes = list(CODE.finditer(text))
-    ends = [code.start() for code in codes[1:]] + [len(text)]
-    for code, end in zip(codes, ends, strict=True):
+    for code, after in zip(codes, [*codes[1:], None], strict=True):
+        end = after.start() if after else len(text)
         output = OUTPUT.search(text, code.end(), end)
         if output:
             yield code[1], output[1], output[2], output.span(2)
@@ -65,7 +69,7 @@ def applies(level):
     return level is None or (level == _core.cpu_level() and not os.environ.get("FASTBP_DENSE"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", filter(has_code, PAGES), ids=lambda page: page.name)
 def test_code_blocks_print_what_the_page_says(page):
     if missing(page):
         pytest.skip(f"not installed: {', '.join(missing(page))}")

@@ -21,7 +21,6 @@ import numpy as np
 from scipy import sparse
 
 import fastbp
-from conftest import make_params
 from fastbp import _core
 from fastbp._threads import single_threaded_blas
 
@@ -32,6 +31,9 @@ gc.disable()
 SIZES, BATCH, STEPS = (32, 128, 128, 5), 64, (250, 500, 250, 500)
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(32_000, 32)).astype("float32"), rng.integers(0, 5, 32_000)
+KNOTS = tuple(np.linspace(-1, 1, 17))
+COLUMNS = [(18, KNOTS)] * 30 + [(1000, None)] * 2
+X_encoded = rng.uniform(0, 17, X.shape).astype("float32")
 X_csr = sparse.csr_matrix(np.where(rng.random(X.shape) < 0.1, X, 0))
 
 
@@ -42,18 +44,21 @@ def calls(work):
 
 
 def epochs(n_threads, X, n_steps, everything=False):
-    sparse_rows, more = sparse.issparse(X), {}
+    sparse_rows, more, sizes = sparse.issparse(X), {}, SIZES
     activations, optimizer = ("relu", "tanh"), "adam"
     if everything:
         activations, optimizer = ("gelu", "mish"), "adamw"
         more = dict(dropout=(0.1, 0.2, 0.3), keep_grad=True, label_smoothing=0.1)
+    if X is X_encoded:
+        more = dict(encoding=_core.Encoding(COLUMNS), input_scale=True)
+        sizes = (more["encoding"].n_inputs, *SIZES[1:])
     trainer = _core.Trainer(
-        SIZES, activations, "log_loss", "float32", BATCH, optimizer, n_threads,
+        sizes, activations, "log_loss", "float32", BATCH, optimizer, n_threads,
         sparse=sparse_rows, **more,
     )
     assert trainer.n_threads == n_threads
     data = _core.Data(X, y.astype(np.int32))
-    params = make_params(SIZES, rng, "float32")
+    params = rng.normal(0, 0.1, trainer.n_params).astype("float32")
     state = (np.zeros_like(params), np.zeros_like(params))
 
     def epoch(steps):
@@ -94,8 +99,9 @@ for dense in ("packed", "blas"):
     os.environ["FASTBP_DENSE"] = dense
     for n_threads in (1, 2):
         found[f"{dense} {n_threads} rows"] = epochs(n_threads, X, STEPS)
-        found[f"{dense} {n_threads} csr"] = epochs(n_threads, X_csr, STEPS)
         few = [steps * 2 // 5 for steps in STEPS]
+        found[f"{dense} {n_threads} encoded"] = epochs(n_threads, X_encoded, few)
+        found[f"{dense} {n_threads} csr"] = epochs(n_threads, X_csr, STEPS)
         found[f"{dense} {n_threads} everything"] = epochs(n_threads, X, few, True)
         found[f"{dense} {n_threads} fit"] = fits(n_threads, X, STEPS)
 print(json.dumps(found))
@@ -119,7 +125,7 @@ def counts(tmp_path_factory):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("X", ["rows", "csr", "everything"])
+@pytest.mark.parametrize("X", ["rows", "csr", "encoded", "everything"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dense", ["packed", "blas"])
 def test_more_steps_allocate_no_more(counts, dense, n_threads, X):

@@ -219,6 +219,34 @@ def test_predictions_work_in_blocks():
     assert grown <= params + 6 * MIB, f"{grown / MIB:.1f} MiB"
 
 
+TABLE = (
+    MEASURE
+    + """
+import pandas as pd
+rng = np.random.default_rng(0)
+n = 100_000
+columns = {f"n{i}": rng.normal(size=n) for i in range(12)}
+for i in range(6):
+    codes = rng.integers(0, 20, n)
+    columns[f"c{i}"] = pd.Categorical.from_codes(codes, [f"value {k}" for k in range(20)])
+X, y = pd.DataFrame(columns), rng.integers(0, 2, n)
+settings = {"hidden_layer_sizes": (64, 64), "max_iter": 1, "n_threads": 2, "n_estimators": 2}
+est = fastbp.TabularClassifier(**settings)
+est.fit(X[:2000], y[:2000]).predict_proba(X[:2000])
+grown = growth(lambda: est.fit(X, y))
+print(json.dumps([grown, est.memory_plan_.total_bytes]))
+"""
+)
+
+
+def test_a_fit_on_a_table_stays_within_its_plan():
+    """As dense rows they would take 90 MiB at 8 bins a column."""
+    pytest.importorskip("pandas")
+    grown, planned = run(TABLE)
+    assert grown <= planned + 4 * MIB, f"{grown / MIB:.1f} MiB, planned {planned / MIB:.1f}"
+    assert grown >= 0.6 * planned
+
+
 STEPS = (
     MEASURE
     + """

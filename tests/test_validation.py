@@ -249,7 +249,10 @@ BAD_SETS = {
     "weights alone": (dict(sample_weight_val=Y_VAL), "sample_weight_val is provided, but X_val"),
     "features": (dict(X_val=X_VAL[:, 1:], y_val=Y_VAL), "X_val.*63 features.*expecting 64"),
     "rows": (dict(X_val=X_VAL, y_val=Y_VAL[1:]), "y_val.*inconsistent numbers of samples"),
-    "labels": (dict(X_val=X_VAL, y_val=Y_VAL + 7), r"y_val has the labels \[10, .*16\]"),
+    "labels": (
+        dict(X_val=X_VAL, y_val=Y_VAL + 7),
+        r"y_val has .* \[10, .*16\], which y has",
+    ),
     "NaN": (dict(X_val=np.full_like(X_VAL, np.nan), y_val=Y_VAL), "X_val.*NaN"),
     "sparse NaN": (
         dict(X_val=sparse.csr_array(np.full_like(X_VAL, np.nan)), y_val=Y_VAL),

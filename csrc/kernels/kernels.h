@@ -106,6 +106,20 @@ typedef struct {
                         int i1, int out, int accumulate, const fbp_drop *drop);
 } fbp_sparse_kernels;
 
+/* A first layer of an encoded table: see net/encoded_template.h. x(n, columns; rows ldx apart) are its cells. */
+typedef struct {
+    /* rows i0..i1 of T(in,out) from W(in,out) and s(in) or NULL */
+    void (*tabulate)(void *T, const void *W, const void *s, const fbp_encoding *e, int i0, int i1, int out);
+    /* z(n,out) = x encoded, times W, + b */
+    void (*forward)(void *z, const void *x, int64_t ldx, int64_t n, const fbp_encoding *e, const void *T, const void *b,
+                    int out);
+    /* dT(i0..i1,out) (+)= the gradient of T; dz as that of a sparse layer */
+    void (*weight_grad)(void *dT, const void *dz, int nr, const void *x, int64_t ldx, int64_t n, const fbp_encoding *e,
+                        int i0, int i1, int out, int accumulate);
+    /* dT(i0..i1,out), whole, becomes dW in its place; ds(i0..i1) is filled if there is an s */
+    void (*finish)(void *dT, void *ds, const void *W, const void *s, const fbp_encoding *e, int i0, int i1, int out);
+} fbp_encoded_kernels;
+
 struct fbp_kernels {
     const char *isa;
     fbp_dtype dtype;
@@ -116,4 +130,5 @@ struct fbp_kernels {
     fbp_gemv_kernels gemv;
     fbp_direct_kernels direct;
     fbp_sparse_kernels sparse;
+    fbp_encoded_kernels encoded;
 };

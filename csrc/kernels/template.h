@@ -14,6 +14,7 @@
 #include "gemm/edge_template.h"
 #include "net/direct_template.h"
 #include "net/sparse_template.h"
+#include "net/encoded_template.h"
 
 const fbp_kernels FN(fbp_kernels) = {
     .isa = FBP_TEXT(LEVEL),
@@ -59,6 +60,10 @@ const fbp_kernels FN(fbp_kernels) = {
              .weight_grad = {FBP_ACTIVATIONS(GEMV_WEIGHT_GRAD)}},
     .direct = {.forward = {EACH_WEIGHT_TYPE(DIRECT_FORWARD)}},
     .sparse = {.forward = {EACH_WEIGHT_TYPE(SPARSE_FORWARD)}, .weight_grad = FN(sparse_weight_grad)},
+    .encoded = {.tabulate = FN(encoded_tabulate),
+                .forward = FN(encoded_forward),
+                .weight_grad = FN(encoded_weight_grad),
+                .finish = FN(encoded_finish)},
 };
 #undef EACH_WEIGHT_TYPE
 #undef ALL_FINITE_F64

@@ -1,26 +1,41 @@
 /* The order of the work in a pass, layer by layer, and what comes after each product. */
 #include "net/net.h"
 
-fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int n_layers, const int *widths,
-                        const int *acts, fbp_loss loss) {
-    *net = (fbp_net){.n_layers = n_layers, .layers = layers, .loss = loss};
-    net->targets = widths[n_layers] / fbp_loss_outputs[loss];
+fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, const fbp_config *config) {
+    const int n_layers = config->n_layers, *widths = config->widths, scaled = config->encoding && config->input_scale;
+    *net = (fbp_net){.n_layers = n_layers, .layers = layers, .loss = config->loss, .features = widths[0]};
+    net->targets = widths[n_layers] / fbp_loss_outputs[config->loss];
     net->rows_down_to = n_layers > 2 ? n_layers - 2 : 1;
-    if (fbp_params_init(params, n_layers, widths) != FBP_OK) return FBP_EOVERFLOW;
+    if (fbp_params_init(params, n_layers, widths, scaled) != FBP_OK) return FBP_EOVERFLOW;
+    const int n_rows = fbp_params_count(n_layers, scaled);
+    const fbp_param *last = &params[n_rows - 1];
+    for (int i = 0; i < n_rows; i++) {
+        if (config->param_rates) params[i].rate = config->param_rates[i];
+        if (config->param_decays) params[i].decay = config->param_decays[i];
+    }
     for (int l = 0; l < n_layers; l++)
         layers[l] = (fbp_layer){.in = widths[l],
                                 .out = widths[l + 1],
                                 .W = &params[l],
                                 .b = &params[n_layers + l],
-                                .act = l + 1 < n_layers ? (fbp_activation)acts[l] : FBP_ACT_identity};
-    net->n_weights = params[n_layers].offset;
-    net->n_params = params[2 * n_layers - 1].offset + params[2 * n_layers - 1].cols;
+                                .act = l + 1 < n_layers ? (fbp_activation)config->acts[l] : FBP_ACT_identity,
+                                .dropout = config->dropout ? config->dropout[l] : 0};
+    net->n_products = params[n_layers].offset;
+    net->n_params = last->offset + (int64_t)last->rows * last->cols;
+    if (config->encoding) {
+        int64_t used = fbp_min(2 * (int64_t)config->encoding->n_columns, layers[0].in);
+        net->n_products -= (layers[0].in - used) * layers[0].out;
+        net->features = config->encoding->n_columns;
+        layers[0].encoding = config->encoding;
+        layers[0].s = scaled ? last : NULL;
+    }
     return FBP_OK;
 }
 
 const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse, int grad_x) {
     int panels_in = l > 0 || !grad_x; /* the GEMV writes the gradient of its input in panels */
-    return l == 0 && sparse               ? &fbp_layer_sparse
+    return layer->encoding                ? &fbp_layer_encoded
+           : l == 0 && sparse             ? &fbp_layer_sparse
            : be->direct                   ? &fbp_layer_direct
            : !be->packed                  ? &fbp_layer_blas
            : layer->out == 1 && panels_in ? &fbp_layer_one_output

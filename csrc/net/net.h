@@ -25,11 +25,14 @@ struct fbp_layer_kind;
 typedef struct {
     const struct fbp_layer_kind *kind;
     int in, out;
-    fbp_activation act;     /* of this layer; identity for the output layer (the loss has its own) */
-    double dropout;         /* share of the layer's input that an epoch drops */
-    const fbp_param *W, *b; /* in the table of parameters */
-    fbp_operand w, w_T;     /* B operands: W, and W^T where there is an input gradient (else without data) */
-    int edge;               /* the last columns of W, which are not in w: see edge_template.h */
+    fbp_activation act;           /* of this layer; identity for the output layer (the loss has its own) */
+    double dropout;               /* share of the layer's input that an epoch drops */
+    const fbp_param *W, *b;       /* in the table of parameters */
+    const fbp_param *s;           /* of an encoded first layer: a scale of every row of W; or NULL */
+    const fbp_encoding *encoding; /* of a first layer, or NULL */
+    void *table;                  /* of an encoded layer: T, see encoded_template.h */
+    fbp_operand w, w_T;           /* B operands: W, and W^T where there is an input gradient (else without data) */
+    int edge;                     /* the last columns of W, which are not in w: see edge_template.h */
     void *w_edge;
     /* Tiles of the weight gradient are rows of W, from shapes alone: see fbp_tile_row. */
     int n_tiles, tile0; /* tiles of this layer, and of the layers before it */
@@ -37,10 +40,12 @@ typedef struct {
     int units;          /* so many units are in `in` */
     int tile_rows;      /* the most rows of one */
     int64_t joined;     /* the most tiles whose dW is made, used and packed together */
+    const int *cuts;    /* first rows of tiles of an encoded layer, and its end; or NULL */
 } fbp_layer;
 
-/* The first row of a tile: all have about the same number. */
+/* The first row of a tile: all have about the same number, but where columns of a table are not to be cut. */
 static inline int fbp_tile_row(const fbp_layer *layer, int64_t tile) {
+    if (layer->cuts) return layer->cuts[tile];
     int64_t row = tile == 0 ? 0 : layer->units * tile / layer->n_tiles * layer->tile_unit;
     return tile < layer->n_tiles ? (int)row : layer->in;
 }
@@ -49,17 +54,17 @@ typedef struct {
     int n_layers; /* of weights */
     fbp_layer *layers;
     fbp_loss loss;
-    int targets;               /* columns of y */
+    int features, targets;     /* columns of X and y */
     const double *loss_params; /* see fbp_config; set by the owner of the net, as what follows */
     double label_smoothing;
-    int64_t n_weights, n_params;
+    int64_t n_products;        /* weights that a row is multiplied with */
+    int64_t n_params;
     int rows_down_to; /* down to this layer, input gradients follow the loss row tile by row tile; below it, layer by
                        * layer: only two dz are alive at once */
 } fbp_net;
 
-/* Fills `layers` and `params` (work arrays of n_layers and 2 * n_layers). acts: one per hidden layer. */
-fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, int n_layers, const int *widths,
-                        const int *acts, fbp_loss loss);
+/* Fills `layers` and `params` (work arrays of n_layers and fbp_params_count), by what config says of the net. */
+fbp_status fbp_net_init(fbp_net *net, fbp_layer *layers, fbp_param *params, const fbp_config *config);
 
 /* Where one pass lives: pointers into the arena. */
 typedef struct {
@@ -118,9 +123,13 @@ typedef struct fbp_layer_kind {
     void (*input_grad)(const fbp_pass *p, int l, int64_t r0, int64_t r1);
     /* dW(i0..i1,out) (+)= f(input)[:, i0:i1]^T dz; dW points at row i0. */
     void (*weight_grad)(const fbp_pass *p, int l, void *dW, int i0, int i1, int accumulate);
+    /* All rows have been seen: what weight_grad has summed becomes dW, and ds points at the gradient of the layer's
+     * scales from i0 on, if it has any. NULL: it is dW. */
+    void (*whole_grad)(const fbp_pass *p, int l, void *dW, void *ds, int i0, int i1);
 } fbp_layer_kind;
 
-extern const fbp_layer_kind fbp_layer_packed, fbp_layer_one_output, fbp_layer_blas, fbp_layer_direct, fbp_layer_sparse;
+extern const fbp_layer_kind fbp_layer_packed, fbp_layer_one_output, fbp_layer_blas, fbp_layer_direct, fbp_layer_sparse,
+    fbp_layer_encoded;
 /* The kind for layer l; sparse: X comes as entries; grad_x: dJ/dX may be asked for. */
 const fbp_layer_kind *fbp_layer_kind_of(const fbp_backend *be, const fbp_layer *layer, int l, int sparse, int grad_x);
 

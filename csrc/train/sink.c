@@ -37,13 +37,22 @@ static slice slice_of(const fbp_job *j, const fbp_param *param, int64_t first) {
 static double update(const fbp_job *j, const fbp_param *param, int64_t first, int64_t count, void *grad,
                      const fbp_update *u) {
     const fbp_optim_kernels *kernels = &j->tr->be.kernels->optim;
+    const fbp_optimizer optimizer = j->tr->optimizer;
+    const fbp_dtype dtype = j->tr->be.kernels->dtype;
+    if (optimizer == FBP_OPT_none && u->alpha == 0) return 0; /* the gradient is as it is */
     slice s = slice_of(j, param, first);
     fbp_update own = *u;
     own.rate *= param->rate;
     own.alpha *= param->decay;
     own.decay *= param->rate * param->decay;
-    double squares = kernels->update[j->tr->optimizer](s.params, grad, s.state[0], s.state[1], count, &own);
-    if (s.ema) kernels->average(s.ema, s.params, count, 1 - j->epoch->ema_decay);
+    if (!s.ema) return param->decay * kernels->update[optimizer](s.params, grad, s.state[0], s.state[1], count, &own);
+    double squares = 0;
+    for (int64_t i = 0, n; i < count; i += n) { /* the average follows while the parameters are in the L1 cache */
+        n = fbp_min(count - i, 4 * FBP_L1_NUMBERS);
+        s = slice_of(j, param, first + i);
+        squares += kernels->update[optimizer](s.params, fbp_at(grad, i, dtype), s.state[0], s.state[1], n, &own);
+        kernels->average(s.ema, s.params, n, 1 - j->epoch->ema_decay);
+    }
     return param->decay * squares;
 }
 
@@ -53,8 +62,8 @@ static void pack(const fbp_trainer *tr, const fbp_layer *layer, const void *para
         layer->kind->pack(&tr->be, layer, fbp_at(params, layer->W->offset, tr->be.kernels->dtype), i0, i1);
 }
 
-/* Tile by tile, for the sums of squares; then the copies of W follow. */
-static void take_weights(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
+/* Tile by tile, for the sums of squares; then the scales and the copies of W follow. */
+static void take_weights(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad, void *ds,
                          const fbp_update *u) {
     const fbp_trainer *tr = j->tr;
     int i0 = fbp_tile_row(layer, lo), i1 = i0;
@@ -66,6 +75,7 @@ static void take_weights(const fbp_job *j, const fbp_layer *layer, int64_t lo, i
         tr->square_part[layer->tile0 + tile] = update(j, layer->W, (int64_t)row * layer->out, count, dW, u);
         dW += count * (int64_t)fbp_item(tr->be.kernels->dtype);
     }
+    if (layer->s) update(j, layer->s, i0, i1 - i0, ds, u);
     if (j->sink->updates) pack(tr, layer, j->epoch->params, i0, i1);
 }
 
@@ -74,13 +84,13 @@ static void take_biases(const fbp_job *j, const fbp_layer *layer, int64_t lo, in
     update(j, layer->b, lo, hi - lo, grad, u);
 }
 
-static void *in_part(const fbp_job *j, int t, int64_t offset) {
+static void *in_part(const fbp_job *j, int t, int64_t offset, int64_t beside) {
     (void)offset;
-    return j->tr->part + (size_t)t * j->tr->part_bytes;
+    return fbp_at(j->tr->part + (size_t)t * j->tr->part_bytes, beside, j->tr->be.kernels->dtype);
 }
 
-static void *in_vector(const fbp_job *j, int t, int64_t offset) {
-    (void)t;
+static void *in_vector(const fbp_job *j, int t, int64_t offset, int64_t beside) {
+    (void)t, (void)beside;
     return fbp_at(j->grad, offset, j->tr->be.kernels->dtype);
 }
 
@@ -89,6 +99,12 @@ static void *in_vector(const fbp_job *j, int t, int64_t offset) {
 static double squares_of(const fbp_elementwise *kernels, const void *grad, int64_t count) {
     double sum = kernels->square_sum(grad, count);
     return isfinite(sum) ? sum : kernels->square_sum_in_double(grad, count);
+}
+
+/* Of a b, or of scales. */
+static double vector_squares(const fbp_job *j, const fbp_param *param) {
+    return squares_of(&j->tr->be.kernels->elementwise, in_vector(j, 0, param->offset, 0),
+                      (int64_t)param->rows * param->cols);
 }
 
 /* The gradient of tiles lo.. of W, one by one, and of every b becomes one with the weight decay, and its squares are
@@ -105,14 +121,14 @@ static void measure(const fbp_job *j, int t, const fbp_update *u) {
         for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi; lo++) {
             int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, lo + 1);
             int64_t first = (int64_t)i0 * layer->out, count = (int64_t)(i1 - i0) * layer->out;
-            void *grad = in_vector(j, t, layer->W->offset + first);
+            void *grad = in_vector(j, t, layer->W->offset + first, 0);
             tr->square_part[layer->tile0 + lo] =
                 layer->W->decay * kernels->optim.update[FBP_OPT_none](slice_of(j, layer->W, first).params, grad, NULL,
                                                                       NULL, count, &decay);
             tr->norm_part[layer->tile0 + lo] = squares_of(&kernels->elementwise, grad, count);
         }
         if (l % tr->n_threads == t)
-            of_biases[l] = squares_of(&kernels->elementwise, in_vector(j, t, layer->b->offset), layer->out);
+            of_biases[l] = vector_squares(j, layer->b) + (layer->s ? vector_squares(j, layer->s) : 0);
     }
 }
 
@@ -133,7 +149,7 @@ static double clip_factor(const fbp_job *j) {
 /* As update, of a measured gradient: its squares are noted already. */
 static void update_clipped(const fbp_job *j, const fbp_param *param, int64_t first, int64_t count, double factor,
                            const fbp_update *u) {
-    void *grad = in_vector(j, 0, param->offset + first);
+    void *grad = in_vector(j, 0, param->offset + first, 0);
     fbp_update without = *u;
     without.alpha = 0;
     if (factor != 1) j->tr->be.kernels->elementwise.scale(grad, count, factor);
@@ -150,6 +166,7 @@ static void finish_clipped(const fbp_job *j, int t, const fbp_update *u) {
             int64_t end = fbp_joined_end(layer, lo, hi);
             int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end);
             update_clipped(j, layer->W, (int64_t)i0 * layer->out, (int64_t)(i1 - i0) * layer->out, factor, u);
+            if (layer->s) update_clipped(j, layer->s, i0, i1 - i0, factor, u);
             pack(tr, layer, j->epoch->params, i0, i1);
             lo = end;
         }
@@ -170,12 +187,13 @@ static void finish(const fbp_job *j, int t, const fbp_update *u) {
         int64_t lo, hi;
         for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi;) {
             int64_t end = fbp_joined_end(layer, lo, hi);
-            int64_t first = layer->W->offset + (int64_t)fbp_tile_row(layer, lo) * layer->out;
-            take_weights(j, layer, lo, end, in_vector(j, t, first), u);
+            int i0 = fbp_tile_row(layer, lo);
+            void *ds = layer->s ? in_vector(j, t, layer->s->offset + i0, 0) : NULL;
+            take_weights(j, layer, lo, end, in_vector(j, t, layer->W->offset + (int64_t)i0 * layer->out, 0), ds, u);
             lo = end;
         }
         fbp_share_columns(tr, layer, t, &lo, &hi);
-        if (lo < hi) take_biases(j, layer, lo, hi, in_vector(j, t, layer->b->offset + lo), u);
+        if (lo < hi) take_biases(j, layer, lo, hi, in_vector(j, t, layer->b->offset + lo, 0), u);
     }
 }
 

@@ -118,14 +118,16 @@ static void weights_phase(worker *w, fbp_pass *p, int l, int accumulate, const f
     for (fbp_share_tiles(tr, layer, t, &lo, &hi); lo < hi && goes_on(w);) {
         int64_t end = fbp_joined_end(layer, lo, hi);
         int i0 = fbp_tile_row(layer, lo), i1 = fbp_tile_row(layer, end);
-        void *dW = j->sink->place(j, t, layer->W->offset + (int64_t)i0 * layer->out);
+        void *dW = j->sink->place(j, t, layer->W->offset + (int64_t)i0 * layer->out, 0), *ds = NULL;
         fbp_net_weight_grad(p, l, dW, i0, i1, accumulate, end == hi);
-        if (u && j->sink->take_weights) j->sink->take_weights(j, layer, lo, end, dW, u);
+        if (layer->s) ds = j->sink->place(j, t, layer->s->offset + i0, (int64_t)(i1 - i0) * layer->out);
+        if (u && layer->kind->whole_grad) layer->kind->whole_grad(p, l, dW, ds, i0, i1);
+        if (u && j->sink->take_weights) j->sink->take_weights(j, layer, lo, end, dW, ds, u);
         lo = end;
     }
     fbp_share_columns(tr, layer, t, &lo, &hi);
     if (lo >= hi || !goes_on(w)) return;
-    void *db = j->sink->place(j, t, layer->b->offset + lo);
+    void *db = j->sink->place(j, t, layer->b->offset + lo, 0);
     fbp_net_bias_grad(p, l, db, (int)lo, (int)hi, accumulate);
     if (u && j->sink->take_biases) j->sink->take_biases(j, layer, lo, hi, db, u);
 }
@@ -231,7 +233,7 @@ static double run_pass(worker *w, int64_t first, int64_t n, double scale, int ac
         weights_phase(w, &p, l, accumulate, u);
     }
     if (j->epoch->grad_x) {
-        p.grad_x = fbp_at(j->epoch->grad_x, first * tr->net.layers[0].in, tr->be.kernels->dtype);
+        p.grad_x = fbp_at(j->epoch->grad_x, first * tr->net.features, tr->be.kernels->dtype);
         for (int64_t tile = lo; next_rows(tr, n, hi, &tile, &r0, &r1) && goes_on(w);) fbp_net_input_grad(&p, 0, r0, r1);
     }
     meet(w);

@@ -58,10 +58,12 @@ typedef struct {
 /* Where the gradient goes. A piece of it is dW of tiles lo..hi of a layer, or db of columns lo..hi. */
 typedef struct fbp_sink {
     int updates; /* the parameters follow each mini-batch */
-    /* Where thread t makes the piece that begins at `offset` of the flat vector. */
-    void *(*place)(const fbp_job *j, int t, int64_t offset);
-    /* The last pass has made a piece at `grad`. NULL: nothing is done before the gradient is whole. */
-    void (*take_weights)(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
+    /* Where thread t makes the piece that begins at `offset` of the flat vector, while `beside` numbers of another piece
+     * are still needed. */
+    void *(*place)(const fbp_job *j, int t, int64_t offset, int64_t beside);
+    /* The last pass has made a piece at `grad`, and if the layer has scales that of theirs at `ds`. NULL: nothing is
+     * done before the gradient is whole. */
+    void (*take_weights)(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad, void *ds,
                          const fbp_update *u);
     void (*take_biases)(const fbp_job *j, const fbp_layer *layer, int64_t lo, int64_t hi, void *grad,
                         const fbp_update *u);

@@ -26,7 +26,7 @@ static int tiles_for(double x) {
 }
 
 static int threads_worth(const fbp_trainer *tr, int most) {
-    double flops = (tr->forward_only ? 2.0 : 6.0) * (double)tr->pass * (double)tr->net.n_weights;
+    double flops = (tr->forward_only ? 2.0 : 6.0) * (double)tr->pass * (double)tr->net.n_products;
     double worth = flops / FBP_FLOPS_PER_THREAD;
     int n = worth < 1 ? 1 : worth > FBP_ROW_TILES ? FBP_ROW_TILES : (int)worth;
     return n < most ? n : most;
@@ -35,6 +35,7 @@ static int threads_worth(const fbp_trainer *tr, int most) {
 /* Weight tiles are what squares of weights are summed over. Where cuts are free they are small and of even
  * number, to share them evenly between two threads or four; otherwise each is a BLAS call of its own. */
 static void cut_weights(const fbp_trainer *tr, fbp_layer *layer, int is_first) {
+    if (layer->cuts) return;
     double flops = 2 * (double)tr->pass * layer->in * layer->out;
     int64_t tiles = tiles_for(flops / FBP_FLOPS_PER_TILE);
     int cut_invariant = tr->be.packed && layer->kind->cut_invariant;
@@ -52,10 +53,37 @@ static void cut_weights(const fbp_trainer *tr, fbp_layer *layer, int is_first) {
     layer->joined = !cut_invariant || at_once < 1 ? 1 : at_once < (double)joined ? (int64_t)at_once : joined;
 }
 
+/* Of an encoded layer whole columns make a tile, since their gradients are summed up from knot to knot; only one of
+ * categories can be cut. Returns the number of tiles; cuts: NULL or room for them and the end. */
+static int cut_columns(const fbp_encoding *e, int *cuts) {
+    int n = 0, begin = 0, end = fbp_encoding_rows(e);
+    for (int c = 0, to; begin < end; begin = to) {
+        if (cuts) cuts[n] = begin;
+        for (to = begin; to - begin < FBP_ENCODED_TILE && c < e->n_columns;) {
+            const fbp_column *column = &e->columns[c];
+            int column_end = column->first + column->rows;
+            int cut = column->knots ? column_end : (int)fbp_min(column_end, begin + FBP_ENCODED_TILE);
+            if (to > begin && cut - begin > FBP_ENCODED_TILE) break;
+            to = cut;
+            c += to == column_end;
+        }
+        n++;
+    }
+    if (cuts) cuts[n] = end;
+    return n;
+}
+
+static void cut_encoded(fbp_layer *layer, int *cuts) {
+    layer->n_tiles = cut_columns(layer->encoding, cuts);
+    layer->cuts = cuts;
+    layer->joined = 1; /* made, used and tabulated one by one, while in the L2 cache */
+    for (int i = 0; i < layer->n_tiles; i++) layer->tile_rows = (int)fbp_max(layer->tile_rows, cuts[i + 1] - cuts[i]);
+}
+
 /* Losses are summed row tile by row tile. */
 static void cut_tiles(fbp_trainer *tr) {
     int before = 0, row_tile = tr->be.packed ? FBP_ROW_TILE_PACKED : FBP_ROW_TILE_BLAS;
-    double at_once = FBP_FLOPS_AT_ONCE / (2.0 * (double)tr->net.n_weights);
+    double at_once = FBP_FLOPS_AT_ONCE / (2.0 * (double)tr->net.n_products);
     tr->joined_rows = at_once < FBP_JOINED_ROWS ? fbp_max((int64_t)at_once, FBP_LEAST_JOINED_ROWS) : FBP_JOINED_ROWS;
     tr->tile = fbp_min(fbp_ceil_div(tr->pass, tiles_for((double)tr->pass / row_tile)), tr->joined_rows);
     if (tr->be.direct) tr->tile = FBP_DIRECT_ROWS;
@@ -85,7 +113,7 @@ static void lay_out_arena(fbp_trainer *tr) {
         size_t bytes = scratch ? scratch(&tr->be, layer, l, tr->tile, training ? n : 0, &arena->overflow) : 0;
         tr->scratch_bytes = bytes > tr->scratch_bytes ? bytes : tr->scratch_bytes;
     }
-    tape->fetched.x = gathers ? fbp_arena_take(arena, "x", -1, n, net->layers[0].in, item) : NULL;
+    tape->fetched.x = gathers ? fbp_arena_take(arena, "x", -1, n, net->features, item) : NULL;
     tr->scratch = fbp_arena_take_bytes(arena, "scratch", -1, tr->n_threads, tr->scratch_bytes);
     /* Each layer has its own z in a forward pass too, since threads are in different layers. */
     if (training) {
@@ -132,7 +160,7 @@ static void lay_out_kept(fbp_trainer *tr) {
         for (int l = 0; l < tr->net.n_layers; l++) {
             const fbp_layer *layer = &tr->net.layers[l];
             int64_t tiles = fbp_min(layer->joined, fbp_ceil_div(layer->n_tiles, tr->n_threads));
-            part = fbp_max(part, fbp_max(tiles * layer->tile_rows, 1) * layer->out);
+            part = fbp_max(part, fbp_max(tiles * layer->tile_rows, 1) * (layer->out + (layer->s != NULL)));
         }
         tr->part_bytes = fbp_size(part, 1, item, &kept->overflow);
         tr->part = fbp_arena_take_bytes(kept, "grad", -1, tr->n_threads, tr->part_bytes);
@@ -175,7 +203,7 @@ static int grad_is_small(const fbp_trainer *tr) {
 /* Is the gradient of a mini-batch kept until it is whole? Several passes add it up. One pass uses it piece by piece, as
  * it is made; but a mini-batch that has begun to do so cannot be given up, and a slow one ought to hear its caller. */
 static int keeps_grad(const fbp_trainer *tr) {
-    double flops = 6.0 * (double)tr->pass * (double)tr->net.n_weights;
+    double flops = 6.0 * (double)tr->pass * (double)tr->net.n_products;
     return tr->keep_grad || tr->pass < tr->batch || (flops > FBP_SLOW_FLOPS && grad_is_small(tr));
 }
 
@@ -236,13 +264,15 @@ static void set_loss(fbp_net *net, const fbp_config *config, double *numbers) {
 /* The trainer and what describes its net, in one block: rows of the plan are at most 16 and three for each layer. */
 static fbp_trainer *new_block(const fbp_config *config, fbp_layer **layers, fbp_param **params) {
     size_t n = (size_t)config->n_layers, rows = 3 * n + 16;
+    size_t n_params = (size_t)fbp_params_count(config->n_layers, 1);
+    size_t n_cuts = config->encoding ? (size_t)cut_columns(config->encoding, NULL) + 1 : 0;
     size_t numbers = config->loss_params ? (size_t)config->widths[n] : 0;
-    fbp_trainer *tr = calloc(1, sizeof *tr + n * (sizeof **layers + 2 * sizeof **params + sizeof(void *)) +
-                                    2 * rows * sizeof(fbp_plan_row) + numbers * sizeof(double));
+    fbp_trainer *tr = calloc(1, sizeof *tr + n * (sizeof **layers + sizeof(void *)) + n_params * sizeof **params +
+                                    2 * rows * sizeof(fbp_plan_row) + numbers * sizeof(double) + n_cuts * sizeof(int));
     if (!tr) return NULL;
     *layers = (fbp_layer *)(tr + 1);
     *params = (fbp_param *)(*layers + n);
-    tr->arena.rows = (fbp_plan_row *)(*params + 2 * n);
+    tr->arena.rows = (fbp_plan_row *)(*params + n_params);
     tr->kept.rows = tr->arena.rows + rows;
     tr->arena.max_rows = tr->kept.max_rows = (int)rows;
     tr->tape.z = (void **)(tr->kept.rows + rows);
@@ -272,10 +302,11 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
     tr->asks = config->asks;
     tr->grad_x = config->input_grad;
     tr->batch = config->batch;
-    if (fbp_net_init(&tr->net, layers, params, config->n_layers, config->widths, config->acts, config->loss) != FBP_OK)
-        return FBP_EOVERFLOW;
-    for (int l = 0; config->dropout && l < config->n_layers; l++) layers[l].dropout = config->dropout[l];
-    set_loss(&tr->net, config, (double *)(tr->tape.z + config->n_layers));
+    if (fbp_net_init(&tr->net, layers, params, config) != FBP_OK) return FBP_EOVERFLOW;
+    double *numbers = (double *)(tr->tape.z + config->n_layers);
+    set_loss(&tr->net, config, numbers);
+    if (config->encoding)
+        cut_encoded(&layers[0], (int *)(numbers + (config->loss_params ? config->widths[config->n_layers] : 0)));
     int n_threads;
     int64_t pass = choose_pass(tr, config, &n_threads);
     lay_out(tr, config, pass ? pass : 1, n_threads);

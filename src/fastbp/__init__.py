@@ -5,6 +5,8 @@ them for people who write their own loop, with `Adam`, `AdamW` and `SGD`;
 `memory_plan` tells what a fit will allocate.
 """
 
+from sklearn.inspection import permutation_importance
+
 from fastbp._version import __version__
 from fastbp.classifier import MLPClassifier
 from fastbp.memory import MemoryPlan, memory_plan
@@ -12,6 +14,7 @@ from fastbp.network import Network
 from fastbp.optim import SGD, Adam, AdamW
 from fastbp.plot import TrainingCurveDisplay
 from fastbp.regressor import MLPRegressor
+from fastbp.tabular import TabularClassifier, TabularRegressor
 
 __all__ = [
     "SGD",
@@ -21,7 +24,10 @@ __all__ = [
     "MLPRegressor",
     "MemoryPlan",
     "Network",
+    "TabularClassifier",
+    "TabularRegressor",
     "TrainingCurveDisplay",
     "__version__",
     "memory_plan",
+    "permutation_importance",
 ]

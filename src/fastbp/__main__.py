@@ -1,4 +1,4 @@
-"""The command line: ``python -m fastbp demo | info | plan``."""
+"""The command line: ``python -m fastbp demo | fit | predict | info | plan``."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 
+from ._commands import fit, predict
 from ._optim import SOLVERS
 
 
@@ -21,20 +22,29 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit code: 0, or 2 if the arguments ask for something impossible.
+        Exit code: 0; 2 if the arguments ask for something impossible; 130 after Ctrl-C.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return arguments.run(arguments) or 0
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         message = " ".join(str(error).split())
         print(f"{parser.prog} {arguments.command}: error: {message}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog} {arguments.command}: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader of a pipe (head, less) left: what is buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _parser():
@@ -47,6 +57,9 @@ def _parser():
         "demo", help="train on the digits data, beside scikit-learn's own estimator"
     )
     demo.set_defaults(run=_demo)
+
+    fit.add(commands)
+    predict.add(commands)
 
     info = commands.add_parser("info", help="instruction sets, BLAS, threads and versions")
     info.set_defaults(run=_info)

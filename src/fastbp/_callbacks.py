@@ -1,12 +1,6 @@
 """scikit-learn's callbacks: the tasks of a fit, which are its epochs or iterations."""
 
-import copy
-from functools import partial
-
-import numpy as np
 import sklearn
-
-from ._history import CURVES
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -48,21 +42,24 @@ class FitTasks:
         With callbacks, or fitted by somebody who has.
     X, y, sample_weight
         As the caller of ``fit`` gave them.
-    job : Job
+    present : callable
+        () -> attributes that make a copy of the estimator what it were if the fit had ended now.
     task_name : str
         "epoch" or "iteration".
+    max_iter : int
+        So many of them at most.
     """
 
-    def __init__(self, estimator, X, y, sample_weight, job, task_name):
+    def __init__(self, estimator, X, y, sample_weight, present, task_name, max_iter):
         self._estimator = estimator
         self._data = {"estimator": estimator, "X": X, "y": y}
         if sample_weight is not None:
             self._data["metadata"] = {"sample_weight": sample_weight}
-        self._present = partial(_present_attributes, estimator, job)
+        self._present = present
         self._task_name = task_name
         self._task = None
         self._followed = bool(getattr(estimator, "_skl_callbacks", ()))
-        self._root = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+        self._root = estimator._init_callback_context(max_subtasks=max_iter)
         self._root.call_on_fit_task_begin(**self._data)
 
     def begin(self):
@@ -82,20 +79,3 @@ class FitTasks:
         """The fit has ended, and with it what it has begun and not finished."""
         self.end()
         self._root.call_on_fit_task_end(**self._data, reconstruction_attributes=self._present)
-
-
-def _present_attributes(estimator, job):
-    """Attributes that make a copy of the estimator what it were if the fit had ended now."""
-    with np.errstate(over="ignore"):
-        params = job.shown.copied(job.kept.flat.dtype)
-        if job.validation is not None:
-            job.validation.restore_into(params.flat)
-    state = vars(estimator)
-    names = [name for name in (*CURVES, "_optimizer") if name in state]
-    attributes = copy.deepcopy({name: state[name] for name in names})
-    return {
-        **attributes,
-        "coefs_": params.coefs,
-        "intercepts_": params.intercepts,
-        "_params": params,
-    }

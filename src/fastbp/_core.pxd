@@ -52,12 +52,20 @@ cdef extern from "fastbp.h" nogil:
         FBP_FINITE_SHARE
     int fbp_all_finite(const fbp_kernels *kernels, const fbp_data *data, fbp_dtype dtype, int n_threads)
 
+    ctypedef struct fbp_column:
+        int first, rows, knots
+        const double *raw
+    ctypedef struct fbp_encoding:
+        int n_columns
+        const fbp_column *columns
+
     ctypedef struct fbp_param:
         char name[16]
         int64_t offset
         int rows, cols
         double rate, decay
-    fbp_status fbp_params_init(fbp_param *params, int n_layers, const int *widths)
+    fbp_status fbp_params_init(fbp_param *params, int n_layers, const int *widths, int input_scale)
+    int fbp_params_count(int n_layers, int input_scale)
 
     ctypedef void fbp_sgemm(char *, char *, int *, int *, int *, float *, float *, int *, float *, int *,
                             float *, float *, int *) noexcept nogil
@@ -85,6 +93,10 @@ cdef extern from "fastbp.h" nogil:
         const double *dropout
         int64_t max_rows
         int input_grad, keep_grad, asks
+        const fbp_encoding *encoding
+        int input_scale
+        const double *param_rates
+        const double *param_decays
     ctypedef struct fbp_trainer:
         pass
     fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int measure)

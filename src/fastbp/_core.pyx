@@ -195,6 +195,55 @@ cdef fbp_dtype _float_of(dtype, name) except *:
     return FBP_F64 if _index(("float32", "float64"), str(dtype), name) else FBP_F32
 
 
+cdef class Encoding:
+    """How the columns of an encoded table become the inputs of a net: see fbp_column of csrc/fastbp.h.
+
+    Parameters
+    ----------
+    description : sequence of (rows, raw), one per column
+        Rows of the first W that are the column's, and for a numeric column the raw numbers at its knots, two or more,
+        no more than rows; None for a column of categories.
+    """
+
+    cdef fbp_encoding c
+    cdef fbp_column *columns
+    cdef double *raw
+    cdef readonly int n_columns, n_inputs
+
+    def __cinit__(self, description):
+        cdef int64_t rows = 0, numbers = 0
+        description = [(int(n), None if raw is None else tuple(raw)) for n, raw in description]
+        if not description:
+            raise ValueError("an Encoding needs at least one column")
+        for n, raw in description:
+            if n < 1 or (raw is not None and not 2 <= len(raw) <= n):
+                raise ValueError(f"a column of {n} rows and {0 if raw is None else len(raw)} knots: it takes one row "
+                                 "at least, and for numbers two knots at least, each with a row")
+            rows += n
+            numbers += 0 if raw is None else len(raw)
+        if rows > MAX_DIMENSION or len(description) > MAX_DIMENSION:
+            raise OverflowError(f"the columns have {rows} inputs; at most {MAX_DIMENSION} are supported")
+        self.columns = <fbp_column *>calloc(len(description), sizeof(fbp_column))
+        self.raw = <double *>calloc(numbers + 1, sizeof(double))
+        if self.columns == NULL or self.raw == NULL:
+            raise MemoryError("no memory for the description of the columns")
+        rows = numbers = 0
+        for i, (n, raw) in enumerate(description):
+            self.columns[i] = fbp_column(first=rows, rows=n, knots=0, raw=NULL)
+            rows += n
+            if raw is not None:
+                self.columns[i].knots, self.columns[i].raw = len(raw), self.raw + numbers
+                for number in raw:
+                    self.raw[numbers] = number
+                    numbers += 1
+        self.c = fbp_encoding(n_columns=len(description), columns=self.columns)
+        self.n_columns, self.n_inputs = len(description), rows
+
+    def __dealloc__(self):
+        free(self.columns)
+        free(self.raw)
+
+
 Parameter = collections.namedtuple("Parameter", "name offset shape rate decay", module=__name__)
 Parameter.__doc__ = """One piece of the flat vector of parameters: a row of `parameters`."""
 
@@ -212,14 +261,14 @@ cdef int *_widths(layer_sizes) except NULL:
     return widths
 
 
-def parameters(layer_sizes):
+def parameters(layer_sizes, bint input_scale=False):
     """The table of a net's parameters: what lies where in the flat vector.
 
     Returns
     -------
     tuple of Parameter
-        ``(name, offset, shape, rate, decay)`` of "W[0]", "W[1]", ..., then of "b[0]", ...: the offset in numbers, and
-        the factors on the optimizer's step size and weight decay.
+        ``(name, offset, shape, rate, decay)`` of "W[0]", "W[1]", ..., then of "b[0]", ..., with `input_scale` at last
+        of "s[0]": the offset in numbers, and the factors on the optimizer's step size and weight decay.
 
     Raises
     ------
@@ -228,17 +277,19 @@ def parameters(layer_sizes):
     """
     cdef int n_layers = len(layer_sizes) - 1
     cdef int *widths = _widths(layer_sizes)
-    cdef fbp_param *table = <fbp_param *>calloc(2 * n_layers, sizeof(fbp_param))
+    cdef int n_rows = fbp_params_count(n_layers, input_scale)
+    cdef fbp_param *table = <fbp_param *>calloc(n_rows, sizeof(fbp_param))
     cdef fbp_status status
     try:
         if table == NULL:
             raise MemoryError("no memory for the table of parameters")
-        status = fbp_params_init(table, n_layers, widths)
+        status = fbp_params_init(table, n_layers, widths, input_scale)
         if status != FBP_OK:
             raise OverflowError(f"{fbp_status_text[<int>status].decode()}: layer_sizes={tuple(layer_sizes)}")
         rows = []
-        for i in range(2 * n_layers):
-            shape = (table[i].rows, table[i].cols)[i >= n_layers:]
+        for i in range(n_rows):
+            shape = (table[i].rows, table[i].cols)
+            shape = shape if i < n_layers else shape[1:] if i < 2 * n_layers else shape[:1]
             rows.append(Parameter(table[i].name.decode(), table[i].offset, shape, table[i].rate, table[i].decay))
         return tuple(rows)
     finally:
@@ -306,6 +357,9 @@ cdef class Trainer:
     input_grad : bool, `value_and_grad` may be asked for the gradient by X
     keep_grad : bool, `train_epoch` makes the gradient of a mini-batch whole first, which `max_grad_norm` needs
     asks : bool, there is room for the answers of `ask`: a loss of the caller's own, see `train_epoch`
+    encoding : Encoding or None, X will be a table that is encoded like this: one number a cell
+    input_scale : bool, with `encoding`, there is a factor of every input among the parameters: "s[0]"
+    rates, decays : sequence of float, one per row of the table `parameters`, instead of those in it; or empty
     measure : bool, only plan: nothing is allocated and nothing can be run
 
     Raises
@@ -320,7 +374,8 @@ cdef class Trainer:
     cdef fbp_config config
     cdef fbp_plan p
     cdef int *sizes
-    cdef double *numbers  # loss_params, dropout
+    cdef double *numbers  # loss_params, dropout, rates, decays
+    cdef Encoding encoding
     cdef int forks  # as many as when the team was made
     cdef unsigned long owner  # the thread that is in a call; 0: none
     cdef int owner_forks  # as many as when it began
@@ -335,8 +390,9 @@ cdef class Trainer:
 
     def __cinit__(self, layer_sizes, activations, loss, dtype, batch_size, optimizer="none", n_threads=1,
                   max_memory=0, sparse=False, forward_only=False, measure=False, param_dtype=None, loss_params=(),
-                  label_smoothing=0.0, dropout=(), max_rows=0, input_grad=False, keep_grad=False, asks=False):
-        cdef int n = len(layer_sizes)
+                  label_smoothing=0.0, dropout=(), max_rows=0, input_grad=False, keep_grad=False, asks=False,
+                  Encoding encoding=None, bint input_scale=False, rates=(), decays=()):
+        cdef int n = len(layer_sizes), n_rows = fbp_params_count(n - 1, input_scale)
         cdef double *numbers
         cdef fbp_status status
         self.layer_sizes = tuple(layer_sizes)
@@ -352,10 +408,16 @@ cdef class Trainer:
             raise ValueError(f"loss_params needs one number per output, {layer_sizes[-1]}; got {len(loss_params)}")
         if dropout and len(dropout) != n - 1:
             raise ValueError(f"dropout needs one number per layer of weights, {n - 1}; got {len(dropout)}")
-        self.numbers = numbers = <double *>calloc(len(loss_params) + len(dropout) + 1, sizeof(double))
+        for name, factors in (("rates", rates), ("decays", decays)):
+            if factors and len(factors) != n_rows:
+                raise ValueError(f"{name} needs one number per row of the table of parameters, {n_rows}; "
+                                 f"got {len(factors)}")
+        self._check_encoding(encoding, input_scale, sparse, input_grad, dropout, param_dtype or dtype, dtype)
+        lists = (tuple(loss_params), tuple(dropout), tuple(rates), tuple(decays))
+        self.numbers = numbers = <double *>calloc(sum(map(len, lists)) + 1, sizeof(double))
         if numbers == NULL:
             raise MemoryError("no memory for the description of the net")
-        for i, number in enumerate((*loss_params, *dropout)):
+        for i, number in enumerate(sum(lists, ())):
             numbers[i] = number
         self.config = fbp_config(
             n_layers=n - 1, widths=self.sizes, acts=self.sizes + n,
@@ -365,11 +427,22 @@ cdef class Trainer:
             batch=batch_size, n_threads=n_threads, max_memory=max_memory, sparse=sparse,
             forward_only=forward_only, params_f32=_float_of(param_dtype or dtype, "param_dtype") == FBP_F32,
             blas=scipy_blas(), loss_params=NULL, label_smoothing=label_smoothing, dropout=NULL, max_rows=max_rows,
-            input_grad=input_grad, keep_grad=keep_grad, asks=asks)
+            input_grad=input_grad, keep_grad=keep_grad, asks=asks, encoding=NULL, input_scale=input_scale,
+            param_rates=NULL, param_decays=NULL)
         if loss_params:
             self.config.loss_params = numbers
+        numbers += <int>len(loss_params)
         if dropout:
-            self.config.dropout = numbers + <int>len(loss_params)
+            self.config.dropout = numbers
+        numbers += <int>len(dropout)
+        if rates:
+            self.config.param_rates = numbers
+        numbers += <int>len(rates)
+        if decays:
+            self.config.param_decays = numbers
+        self.encoding = encoding
+        if encoding is not None:
+            self.config.encoding = &encoding.c
         if layer_sizes[-1] % fbp_loss_outputs[<int>self.config.loss]:
             raise ValueError(f"loss={loss!r} needs {fbp_loss_outputs[<int>self.config.loss]} outputs for each column "
                              f"of y, the net has {layer_sizes[-1]}")
@@ -383,6 +456,19 @@ cdef class Trainer:
             self.p = fbp_trainer_plan(self.c)
         if status != FBP_OK:
             self._raise(status, max_memory)
+
+    cdef _check_encoding(self, Encoding encoding, bint input_scale, sparse, input_grad, dropout, param_dtype, dtype):
+        if encoding is None:
+            if input_scale:
+                raise ValueError("input_scale=True needs an encoding")
+            return
+        if self.layer_sizes[0] != encoding.n_inputs:
+            raise ValueError(f"layer_sizes[0]={self.layer_sizes[0]} must be the number of inputs of the encoding, "
+                             f"{encoding.n_inputs}")
+        for name, value, none in (("sparse", sparse, False), ("input_grad", input_grad, False),
+                                  ("dropout[0]", dropout[0] if dropout else 0, 0), ("param_dtype", param_dtype, dtype)):
+            if value != none:
+                raise ValueError(f"{name}={value!r} is not possible with an encoding: it takes {none!r}")
 
     cdef _raise(self, fbp_status status, max_memory):
         exception = getattr(builtins, fbp_status_exception[<int>status].decode())
@@ -501,8 +587,9 @@ cdef class Trainer:
         """`order` is trusted: its numbers are not checked against the rows of `data`."""
         cdef cnp.ndarray rows
         memset(e, 0, sizeof(fbp_epoch))
-        if data.n_features != self.sizes[0]:
-            raise ValueError(f"X has {data.n_features} features, the net takes {self.sizes[0]}")
+        cdef int n_features = self.sizes[0] if self.encoding is None else self.encoding.n_columns
+        if data.n_features != n_features:
+            raise ValueError(f"X has {data.n_features} features, the net takes {n_features}")
         if self.p.arena == NULL:
             raise ValueError("this Trainer only measures")
         if self.config.sparse and not data.c.csr:

@@ -7,6 +7,7 @@ scikit-learn's checks, which write into the estimator that they check, are given
 
 import copy
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from numbers import Integral
 from time import monotonic
@@ -17,7 +18,7 @@ import numpy as np
 from . import _core, _lbfgs, _loops
 from ._availability import check_online
 from ._callbacks import FitTasks, has_callbacks
-from ._history import clear_history
+from ._history import CURVES, clear_history
 from ._input.arguments import (
     check_activation,
     check_dropout,
@@ -119,11 +120,30 @@ def followed(estimator, job, X, y, sample_weight):
     """The job, with those who want to be told how it goes; they learn here that it begins."""
     unit = "iteration" if job.optimizer is None else "epoch"
     if has_callbacks(estimator):
-        job = job._replace(tasks=FitTasks(estimator, X, y, sample_weight, job, unit))
+        present = partial(_present_attributes, estimator, job)
+        tasks = FitTasks(estimator, X, y, sample_weight, present, unit, estimator.max_iter)
+        job = job._replace(tasks=tasks)
     if estimator.verbose == PROGRESS:
         bar = Progress(unit, estimator.max_iter, estimator.max_time, job.began)
         job = job._replace(progress=bar)
     return job
+
+
+def _present_attributes(estimator, job):
+    """Attributes that make a copy of the estimator what it were if the fit had ended now."""
+    with np.errstate(over="ignore"):
+        params = job.shown.copied(job.kept.flat.dtype)
+        if job.validation is not None:
+            job.validation.restore_into(params.flat)
+    state = vars(estimator)
+    names = [name for name in (*CURVES, "_optimizer") if name in state]
+    attributes = copy.deepcopy({name: state[name] for name in names})
+    return {
+        **attributes,
+        "coefs_": params.coefs,
+        "intercepts_": params.intercepts,
+        "_params": params,
+    }
 
 
 def check(draft, X, y, sample_weight, one_epoch, classes, initial, validation):

@@ -76,7 +76,7 @@ class History:
         self._zero = began - rows[-1][0] if rows else began
         state["n_iter_"] = 0
         if validation is not None:
-            self._begin_scores(estimator.scoring)
+            self._begin_scores(getattr(estimator, "scoring", None))
         else:
             state["validation_scores_"] = state["validation_loss_curve_"] = None
             state["best_validation_score_"] = None

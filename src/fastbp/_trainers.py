@@ -46,6 +46,10 @@ class Arguments(NamedTuple):
     input_grad: bool = False
     keep_grad: bool = False
     asks: bool = False
+    encoding: _core.Encoding | None = None
+    input_scale: bool = False
+    rates: tuple = ()
+    decays: tuple = ()
 
 
 def key_of(arguments):

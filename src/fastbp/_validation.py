@@ -33,7 +33,7 @@ class ValidationSet(NamedTuple):
 
 
 @contextmanager
-def _checked_as(names):
+def checked_as(names):
     """Say of which arguments it is that a general check complains, which calls them X and y."""
     try:
         yield
@@ -62,6 +62,30 @@ def check_validation_set(draft, X, loss, target, class_weights, passed, dtype):
     X_val, y_val, sample_weight = passed
     if X_val is None and y_val is None and sample_weight is None:
         return None
+    check_passed_together(X_val, y_val)
+    with checked_as("X_val and y_val"):
+        rows, y = rows_and_targets_of(draft, X_val, y_val, first=False)
+    refuse_unseen(draft, y)
+    with checked_as("X_val and y_val"):
+        _, codes = draft._check_target(y, True, None)
+        target_val = loss.target(codes)
+    if target_val.shape[1:] != target.shape[1:]:
+        n_outputs, wanted = (t.size // len(t) for t in (target_val, target))
+        raise ValueError(f"y_val has {n_outputs} outputs: it takes {wanted}, as many as y.")
+    if sample_weight is not None:
+        with checked_as("sample_weight_val"):
+            sample_weight = validated_sample_weight(sample_weight, rows)
+    with checked_as("y_val"):
+        sample_weight = weights_of_rows(class_weights, codes, sample_weight)
+    if few_non_zeros(X) and not sparse.issparse(rows):
+        rows = sparse.csr_array(rows)  # the trainer's first layer works from non-zeros
+    with checked_as("X_val"):
+        data = finite_data(draft, rows, target_val, sample_weight, dtype)
+    return ValidationSet(X_val, y_val, sample_weight, target_val, data)
+
+
+def check_passed_together(X_val, y_val):
+    """Raise ValueError unless rows and targets to validate on are both given."""
     if X_val is None:
         name = "sample_weight_val" if y_val is None else "y_val"
         raise ValueError(
@@ -69,27 +93,10 @@ def check_validation_set(draft, X, loss, target, class_weights, passed, dtype):
         )
     if y_val is None:
         raise ValueError("X_val is provided, but y_val was not provided: it takes the targets.")
-    with _checked_as("X_val and y_val"):
-        rows, y = rows_and_targets_of(draft, X_val, y_val, first=False)
-        _refuse_unseen(draft, y)
-        _, codes = draft._check_target(y, True, None)
-        target_val = loss.target(codes)
-    if target_val.shape[1:] != target.shape[1:]:
-        n_outputs, wanted = (t.size // len(t) for t in (target_val, target))
-        raise ValueError(f"y_val has {n_outputs} outputs: it takes {wanted}, as many as y.")
-    if sample_weight is not None:
-        with _checked_as("sample_weight_val"):
-            sample_weight = validated_sample_weight(sample_weight, rows)
-    with _checked_as("y_val"):
-        sample_weight = weights_of_rows(class_weights, codes, sample_weight)
-    if few_non_zeros(X) and not sparse.issparse(rows):
-        rows = sparse.csr_array(rows)  # the trainer's first layer works from non-zeros
-    with _checked_as("X_val"):
-        data = finite_data(draft, rows, target_val, sample_weight, dtype)
-    return ValidationSet(X_val, y_val, sample_weight, target_val, data)
 
 
-def _refuse_unseen(draft, y):
+def refuse_unseen(draft, y):
+    """Raise ValueError for labels of y_val that a classifier has not learnt from y."""
     if draft._y_numeric or y.ndim != 1:
         return
     known = draft.classes_.tolist()

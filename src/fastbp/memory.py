@@ -123,8 +123,24 @@ class MemoryPlan(NamedTuple):
 
     def with_vector(self, name, vector):
         """The plan of a fit that has one more vector."""
-        row = PlanRow(name, vector.shape, None, vector.nbytes)
-        return self._replace(rows=(*self.rows, row), total_bytes=self.total_bytes + vector.nbytes)
+        return self.with_row(name, vector.shape, vector.nbytes)
+
+    def with_row(self, name, shape, n_bytes):
+        """The plan of a fit that has one more thing of so many bytes, outside of the arena."""
+        row = PlanRow(name, tuple(shape), None, n_bytes)
+        return self._replace(rows=(*self.rows, row), total_bytes=self.total_bytes + n_bytes)
+
+    def times(self, n_nets):
+        """The plan of so many of these nets, trained side by side: the others are one row."""
+        if n_nets == 1:
+            return self
+        shape = (n_nets - 1, self.total_bytes)
+        return self.with_row("other members", shape, (n_nets - 1) * self.total_bytes)
+
+    @classmethod
+    def empty(cls):
+        """The plan of a fit that had nothing to train."""
+        return cls(rows=(), arena_bytes=0, total_bytes=0, batch_rows=0, n_threads=1, dense=())
 
     def plot(self, ax=None, *, outside=True):
         """Draw what lives where, from forward to backward.

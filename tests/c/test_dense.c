@@ -503,7 +503,8 @@ static int64_t offset_of(const problem *p, const void *address) {
 
 static void new_net(problem *p, int in, int out) {
     int reads_z = p->l > 0, widths[] = {reads_z ? 1 : in, reads_z ? in : out, out}, act = p->act;
-    fbp_status status = fbp_net_init(&p->net, p->layers, p->params, 1 + p->l, widths, &act, FBP_LOSS_squared_error);
+    const fbp_config config = {.n_layers = 1 + p->l, .widths = widths, .acts = &act};
+    fbp_status status = fbp_net_init(&p->net, p->layers, p->params, &config);
     CHECK(status == FBP_OK, "status %d", status);
     p->layer = &p->layers[p->l];
     CHECK(p->layer->in == in && p->layer->out == out && p->layer->act == FBP_ACT_identity, "the layer");

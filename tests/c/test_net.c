@@ -14,7 +14,7 @@ static void parameters_lie_one_after_the_other(void) {
         int n_layers = 1 + (int)random_below(MOST_LAYERS), widths[MOST_LAYERS + 1];
         for (int l = 0; l <= n_layers; l++) widths[l] = 1 + (int)random_below(2000);
         memset(params, 0x55, sizeof params);
-        CHECK(fbp_params_init(params, n_layers, widths) == FBP_OK, "%d layers", n_layers);
+        CHECK(fbp_params_init(params, n_layers, widths, 0) == FBP_OK, "%d layers", n_layers);
         int64_t end = 0;
         for (int i = 0; i < 2 * n_layers; i++) {
             int is_W = i < n_layers, l = i % n_layers;
@@ -38,16 +38,16 @@ static void parameters_that_cannot_be_counted_are_a_status(void) {
     int widths[MOST_LAYERS + 1];
     for (int l = 0; l <= MOST_LAYERS; l++) widths[l] = INT32_MAX;
     for (int n_layers = 1; n_layers <= MOST_LAYERS; n_layers++)
-        CHECK(fbp_params_init(params, n_layers, widths) == FBP_EOVERFLOW, "%d huge layers", n_layers);
+        CHECK(fbp_params_init(params, n_layers, widths, 0) == FBP_EOVERFLOW, "%d huge layers", n_layers);
     for (int l = 0; l <= MOST_LAYERS; l++) widths[l] = 1 << 27; /* each fits, all together do not */
-    CHECK(fbp_params_init(params, 3, widths) == FBP_OK, "three layers of 2^54");
-    CHECK(fbp_params_init(params, MOST_LAYERS, widths) == FBP_EOVERFLOW, "forty layers of 2^54");
+    CHECK(fbp_params_init(params, 3, widths, 0) == FBP_OK, "three layers of 2^54");
+    CHECK(fbp_params_init(params, MOST_LAYERS, widths, 0) == FBP_EOVERFLOW, "forty layers of 2^54");
 
     fbp_layer layers[MOST_LAYERS];
     fbp_net net;
     int acts[MOST_LAYERS] = {0};
-    CHECK(fbp_net_init(&net, layers, params, MOST_LAYERS, widths, acts, FBP_LOSS_poisson) == FBP_EOVERFLOW, "a net");
     fbp_config config = {.n_layers = MOST_LAYERS, .widths = widths, .acts = acts, .batch = 10, .n_threads = 1};
+    CHECK(fbp_net_init(&net, layers, params, &config) == FBP_EOVERFLOW, "a net");
     fbp_trainer *tr;
     CHECK(fbp_trainer_new(&tr, &config, 1) == FBP_EOVERFLOW && tr, "a trainer");
     fbp_trainer_free(tr);

@@ -441,7 +441,8 @@ static void a_sparse_layer_reads_the_rows_of_its_pass(fbp_dtype dtype, const fbp
         fbp_param params[2];
         fbp_net net;
         const int widths[] = {IN, OUT};
-        CHECK(fbp_net_init(&net, &layer, params, 1, widths, NULL, FBP_LOSS_squared_error) == FBP_OK, "a net");
+        const fbp_config config = {.n_layers = 1, .widths = widths};
+        CHECK(fbp_net_init(&net, &layer, params, &config) == FBP_OK, "a net");
         fbp_backend be = {.kernels = k, .param_dtype = k->dtype, .packed = packed};
         fbp_tape tape = {0};
         fbp_pass p = {.net = &net, .be = &be, .tape = &tape, .params = at_end(block[1], IN * OUT + OUT, dtype)};

@@ -1,0 +1,1 @@
+"""Commands of ``python -m fastbp`` that work on files: ``fit`` and ``predict``."""

@@ -1,0 +1,244 @@
+"""TabularClassifier: labels from a table as it is."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+
+from .._input.targets import encode_labels
+from .._input.weights import class_weights
+from ._base import BaseTabular
+from ._fit import predicted
+from ._targets import Classes
+
+
+class TabularClassifier(ClassifierMixin, BaseTabular):
+    """Classification of the rows of a table: any columns, gaps included, and nothing to tune.
+
+    Columns of numbers are encoded piecewise linearly, categories one by one, and a multilayer
+    perceptron learns from both. Probabilities are calibrated on the rows held out.
+
+    Parameters
+    ----------
+    categorical_features : {"from_dtype"}, None, or array-like of bool, int or str, \
+            default="from_dtype"
+        Which columns are categories: by their types, which takes declared categories, booleans and
+        text that is not numbers; a mask; or their places or names. The others are then numbers.
+        None: every column is.
+    n_estimators : "auto" or int, default="auto"
+        Members, nets that differ by what is drawn for them; several where rows are few. They share
+        the encoded table and are trained side by side on the cores; predictions are the mean of
+        their probabilities. With `early_stopping` each holds out a fold of its own, so that every
+        row trains some of them.
+    class_weight : None, "balanced", dict or list of dict, default=None
+        Weights of the classes, as scikit-learn has them; they multiply `sample_weight`. A list is
+        for multilabel targets, a dict for each column.
+    hidden_layer_sizes : "auto", int or array-like of int, default="auto"
+        Widths of the hidden layers. This and the other settings that are "auto" follow from the
+        numbers of rows, columns and classes.
+    activation : "auto", str or sequence of str, default="auto"
+        Function of the hidden layers, as in `MLPClassifier`.
+    n_bins : "auto" or int, default="auto"
+        The most bins of a column of numbers, whose bounds are found in the rows to train on.
+    batch_size : "auto" or int, default="auto"
+        Rows of a mini-batch.
+    learning_rate_init : "auto" or float, default="auto"
+        The largest learning rate of AdamW, from which it falls to 0 by half a cosine.
+    weight_decay : "auto" or float, default="auto"
+        Decoupled weight decay.
+    dropout : "auto" or float, default="auto"
+        Share of the activations of hidden layers that training drops.
+    max_iter : "auto" or int, default="auto"
+        Epochs. The learning rate has fallen to 0 in the last one.
+    early_stopping : bool, default=True
+        Hold out `validation_fraction` of the rows, if `fit` gets none to validate on, and end with
+        the parameters of the epoch whose loss was best there. False: train on all rows, end with
+        the last parameters. So it is, too, where there were fewer than 10 rows to hold out (in the
+        folds of all members if each has rows of every class).
+    validation_fraction : float, default=0.2
+        Share of the rows that is held out, in proportion to the classes.
+    n_iter_no_change : "auto", int or inf, default="auto"
+        Epochs without a better validation loss after which early stopping ends the fit.
+    max_time : float or None, default=None
+        Seconds for the fit. The epochs are as many as there is time for, going by the first ones,
+        and the learning rate falls to 0 in the last; one epoch is done in any case.
+    random_state : int, RandomState instance or None, default=None
+        Decides the rows that are held out, first weights, the order of rows and dropout. With an
+        int results are the same to the bit, for any `n_threads`.
+    n_threads : int or None, default=None
+        As in `MLPClassifier`; members share them.
+    max_memory : int, str or None, default=None
+        Cap on the arena of each member in bytes, or "64MB".
+    dtype : {"float32", "float64"}, default="float32"
+        Of parameters and encoded rows. Predictions are float64.
+    verbose : bool, int or "progress", default=False
+        True prints the memory plan and a line for each epoch; "progress" shows a bar on standard
+        error.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all of them are text.
+    is_categorical_ : ndarray of bool of shape (n_features_in_,)
+        Which of them are categories.
+    n_outputs_ : int
+        Number of outputs of the net.
+    estimators_ : list
+        The members; empty where the targets leave one answer only.
+    n_iter_ : int
+        Epochs of the fit.
+    loss_, loss_curve_ : float, list of float
+        Mean loss of the rows trained on, and of the members, in the last epoch and in each.
+    validation_loss_curve_ : list of float or None
+        Loss of the rows that are watched after each epoch, of the mean of all members, or of each
+        member on its own fold; None if none are.
+    validation_scores_ : list of float or None
+        Their accuracy, in the same way.
+    best_validation_score_ : float or None
+        That of `best_iter_`.
+    best_iter_ : int
+        The epoch of the smallest validation loss; of the smallest `loss_curve_` if no rows are
+        watched.
+    history_ : dict of list
+        All curves as the columns of a table, a row for each epoch: "iteration", "seconds", "loss",
+        "validation_loss", "validation_score" and "learning_rate".
+    memory_plan_ : MemoryPlan
+        What the fit allocated for its members and for the encoded table.
+
+    See Also
+    --------
+    TabularRegressor : The same for real targets.
+
+    Examples
+    --------
+    >>> from fastbp import TabularClassifier
+    >>> X = [["red", 1.5], ["blue", None], ["red", 2.5], ["blue", 0.5]] * 30
+    >>> clf = TabularClassifier(max_iter=20, random_state=0).fit(X, ["a", "b", "a", "b"] * 30)
+    >>> clf.predict([["red", None], ["blue", 1.0]])
+    array(['a', 'b'], dtype='<U1')
+    """
+
+    _parameter_constraints: dict = {
+        **BaseTabular._parameter_constraints,
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+    _y_numeric = False
+
+    def __init__(
+        self,
+        *,
+        categorical_features="from_dtype",
+        n_estimators="auto",
+        class_weight=None,
+        hidden_layer_sizes="auto",
+        activation="auto",
+        n_bins="auto",
+        batch_size="auto",
+        learning_rate_init="auto",
+        weight_decay="auto",
+        dropout="auto",
+        max_iter="auto",
+        early_stopping=True,
+        validation_fraction=0.2,
+        n_iter_no_change="auto",
+        max_time=None,
+        random_state=None,
+        n_threads=None,
+        max_memory=None,
+        dtype="float32",
+        verbose=False,
+    ):
+        super().__init__(
+            categorical_features=categorical_features,
+            n_estimators=n_estimators,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            n_bins=n_bins,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            max_iter=max_iter,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            max_time=max_time,
+            random_state=random_state,
+            n_threads=n_threads,
+            max_memory=max_memory,
+            dtype=dtype,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def predict(self, X):
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            With the columns of `fit`; of a table with names in any order.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Labels, or 0 and 1 for multilabel targets.
+        """
+        return predicted(self, X, lambda fitted, z: fitted.target.predicted(z))
+
+    def predict_proba(self, X):
+        """Predict probabilities of the classes.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            As `predict` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            One column per entry of `classes_`, in float64.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X):
+        """Predict logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            As `predict` takes it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Finite also where a probability is too small for float64.
+        """
+        return predicted(self, X, _log_probabilities)
+
+    def _check_target(self, y):
+        if y.dtype.kind == "f":
+            check_classification_targets(y)
+        kind, codes = encode_labels(self, y, hasattr(self, "classes_"), None)
+        # Two classes have two outputs, as any other number of them.
+        return "multilabel" if kind == "multilabel" else "multiclass", codes
+
+    def _target(self, kind, codes, weight):
+        return Classes(kind, self.classes_, self._binarizer)
+
+    def _class_weights(self, codes):
+        return class_weights(self.class_weight, self.classes_, codes)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _log_probabilities(fitted, z):
+    logs = fitted.target.log_probabilities(z, fitted.temperature)
+    return logs if logs.ndim == 2 else logs[:, :, 1]
