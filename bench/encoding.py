@@ -6,15 +6,13 @@ dense matrix that the encoded table stands for.
 """
 
 import argparse
-import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from machine import machine_record
 from measure import summary
-from report import machine_line, table
+from report import machine_line, save, table
 
 from fastbp import _core
 
@@ -157,9 +155,7 @@ def main(arguments=None):
     text = page(results)
     print(text, end="")
     if chosen.save:
-        folder = Path(__file__).parent / "results"
-        (folder / "encoding.md").write_text(text)
-        (folder / "encoding.json").write_text(json.dumps(results, indent=1) + "\n")
+        save("encoding", text, results)
 
 
 if __name__ == "__main__":

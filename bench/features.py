@@ -5,16 +5,14 @@ median over the rounds of (time with the feature / time of the plain step in the
 """
 
 import argparse
-import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from cases import MAIN
 from machine import machine_record
 from measure import summary
-from report import machine_line, table
+from report import machine_line, save, table
 
 from fastbp import _core
 
@@ -172,9 +170,7 @@ def main(arguments=None):
     text = page(results)
     print(text, end="")
     if chosen.save:
-        folder = Path(__file__).parent / "results"
-        (folder / "features.md").write_text(text)
-        (folder / "features.json").write_text(json.dumps(results, indent=1) + "\n")
+        save("features", text, results)
 
 
 if __name__ == "__main__":

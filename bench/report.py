@@ -1,5 +1,8 @@
 """From measurements to tables and a picture."""
 
+import json
+from pathlib import Path
+
 COLUMNS = {
     "sklearn": "scikit-learn",
     "torch": "torch eager",
@@ -26,6 +29,13 @@ def table(head, rows, left=1):
 
     rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     return [padded(lines[0]), "| " + " | ".join(rule) + " |", *map(padded, lines[1:])]
+
+
+def save(name, text, results):
+    """Write a page and the measurements behind it into bench/results, as .md and .json."""
+    folder = Path(__file__).parent / "results"
+    (folder / f"{name}.md").write_text(text)
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def number(x):

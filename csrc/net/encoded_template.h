@@ -2,7 +2,7 @@
  * rows of a table T(in,out), which is made of W once per update: so a column costs two rows of T, however many knots it
  * has. The gradient of T is summed in the place of dW and becomes dW when it is whole. Included by kernels/template.h. */
 
-/* Where the cells of a row lie in T: first the `pairs` between two rows, then what lies on one, `most` at a time. */
+/* Where the cells of a row lie in T: first the `pairs` between two rows, then what lies on one. */
 typedef struct {
     int64_t at[FBP_CELLS_AT_ONCE]; /* row of T times its width */
     REAL share[FBP_CELLS_AT_ONCE]; /* f, of the next row */
