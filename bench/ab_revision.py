@@ -99,8 +99,9 @@ def build(commit):
 
 def _compilers(root):
     # Those that the compiled core names.
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    content = (root / "src" / "fastbp" / f"_core{suffix}").read_bytes()
+    folder = root / "src" / "fastbp"
+    core = max(folder.glob("_core.*.so"), key=lambda path: path.stat().st_mtime)
+    content = core.read_bytes()
     named = re.findall(rb"GCC: \([^\0]*|clang version [^\0]*", content)
     return sorted({name.decode(errors="replace") for name in named})
 

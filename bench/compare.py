@@ -16,9 +16,10 @@ from cases import CASES, MAIN, MORE
 from machine import machine_record
 from measure import compare_case, import_times, peak_memory, sweep_widths
 from peers import contenders
-from report import COLUMNS, COMMAND, draw, full_report, ratio_table, readme_part, replace_part
+from report import COLUMNS, COMMAND, draw, full_report, page_part, ratio_table, replace_part
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
 PARTS = ("widths", "memory", "imports")
 MEMORY_CASES = ("mnist512", "wide", "sparse")
 
@@ -47,7 +48,9 @@ def arguments(argv=None):
     parser.add_argument("--seconds", type=float, default=20, help="timed runs of a case, about")
     parser.add_argument("--quick", action="store_true", help="little work, few runs")
     parser.add_argument("--output", type=Path, default=ROOT / "bench" / "results", metavar="DIR")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument(
+        "--page", action="store_true", help="put the table into docs/performance.md, too"
+    )
     parser.add_argument(
         "--render", action="store_true", help="measure nothing, draw DIR/compare.json anew"
     )
@@ -130,18 +133,23 @@ def save(results, directory):
     (directory / "compare.json").write_text(text + "\n", encoding="utf-8")
 
 
-def publish(results, directory, readme):
-    """Write the page and the picture, and the README's part if asked to."""
+def others():
+    """Results of other machines, by the name of their folder in bench/results."""
+    paths = sorted((ROOT / "bench" / "results").glob("*/compare.json"))
+    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def publish(results, directory, to_page):
+    """Write the report and the picture, and the part of docs/performance.md if asked to."""
     (directory / "compare.md").write_text(full_report(results), encoding="utf-8")
     if results["cells"] and importlib.util.find_spec("matplotlib"):
         draw(results, directory / "compare.png")
     elif results["cells"]:
         _say("matplotlib is not installed: no picture")
-    if readme:
-        path = ROOT / "README.md"
-        picture = Path(os.path.relpath(directory / "compare.png", ROOT)).as_posix()
-        part = readme_part(results, picture)
-        path.write_text(replace_part(path.read_text(encoding="utf-8"), part), encoding="utf-8")
+    if to_page:
+        picture = Path(os.path.relpath(directory / "compare.png", PAGE.parent)).as_posix()
+        part = page_part(results, others(), picture)
+        PAGE.write_text(replace_part(PAGE.read_text(encoding="utf-8"), part), encoding="utf-8")
 
 
 def main(argv=None):
@@ -151,7 +159,7 @@ def main(argv=None):
         results = json.loads((options.output / "compare.json").read_text(encoding="utf-8"))
     else:
         results = measure(options)
-    publish(results, options.output, options.readme)
+    publish(results, options.output, options.page)
     if results["cells"]:
         _say("\n" + "\n".join(ratio_table(results)))
     _say(f"\nwritten to {options.output}; to do it all again: {COMMAND}")

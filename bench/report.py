@@ -12,7 +12,13 @@ COLUMNS = {
 COLORS = {"sklearn": "#d98200", "torch": "#c03b2b", "compile": "#8a5fb0", "jax": "#2a78b8"}
 MARKERS = {"sklearn": "o", "torch": "s", "compile": "D", "jax": "^"}
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-COMMAND = "make bench-peers compare ARGS=--readme"
+COMMAND = "make bench-peers compare ARGS=--page"
+# What the folders of bench/results with a compare.json of their own were measured on.
+MACHINES = {
+    "intel": "Intel Xeon",
+    "zen4": "AMD EPYC (Zen 4)",
+    "skylakex": "Zen 5, OpenBLAS at AVX-512",
+}
 
 
 def table(head, rows, left=1):
@@ -67,7 +73,7 @@ def _shown(cells):
 
 
 def ratio_table(results):
-    """Peer's time over fastbp's: the table for the README.
+    """Peer's time over fastbp's.
 
     Returns
     -------
@@ -105,8 +111,47 @@ EXPLANATION = (
 )
 
 
-def readme_part(results, picture):
-    """What stands between the markers of the README.
+def machines_table(others):
+    """Ratios of several machines, a column each: those of all peers in one cell.
+
+    Parameters
+    ----------
+    others : dict
+        Name of the folder -> results.
+
+    Returns
+    -------
+    list of str
+        Lines of Markdown.
+    """
+    found = {
+        name: {(c["case"], _layers(c), c["dtype"]): c for c in results["cells"]}
+        for name, results in others.items()
+    }
+    # In the order of the longest table, which has them all.
+    cases = max(found.values(), key=len)
+
+    def ratios(cell):
+        told = [_ratio(cell, peer) or "-" for peer in COLUMNS] if cell else []
+        while told and told[-1] == "-":
+            del told[-1]
+        return " / ".join(told)
+
+    rows = [[*case, *(ratios(cells.get(case)) for cells in found.values())] for case in cases]
+    return table(["case", "layers", "dtype", *(MACHINES.get(n, n) for n in found)], rows, 2)
+
+
+def page_part(results, others, picture):
+    """What stands between the markers of docs/performance.md.
+
+    Parameters
+    ----------
+    results : dict
+        Of the machine of the picture.
+    others : dict
+        Name of the folder -> results of other machines; may be empty.
+    picture : str
+        Where the picture lies, as the page sees it.
 
     Returns
     -------
@@ -117,14 +162,17 @@ def readme_part(results, picture):
         EXPLANATION,
         *(quick if results["settings"]["quick"] else []),
         "",
+        f"![Time of each peer over the time of fastbp]({picture})",
+        "",
         *ratio_table(results),
         "",
         machine_line(results),
         "",
-        f"![Time of each peer over the time of fastbp]({picture})",
-        "",
         f"Reproduce with `{COMMAND}`.",
     ]
+    if others:
+        peers = " / ".join(COLUMNS.values())
+        lines += ["", f"Other machines; in each cell {peers}:", "", *machines_table(others)]
     return "\n".join(lines)
 
 
@@ -138,7 +186,7 @@ def replace_part(text, part):
     """
     start, end = text.find(BEGIN), text.find(END)
     if start < 0 or end < start:
-        raise ValueError(f"the README needs a line {BEGIN} and, after it, a line {END}")
+        raise ValueError(f"the page needs a line {BEGIN} and, after it, a line {END}")
     return f"{text[: start + len(BEGIN)]}\n{part}\n{text[end:]}"
 
 

@@ -172,7 +172,7 @@ typedef struct {
     int sparse;                /* X will be CSR, and the first layer works from its non-zeros */
     int forward_only;
     int params_f32;            /* with forward_only: params are F32, whatever dtype is */
-    const fbp_blas *blas;
+    const fbp_blas *blas;      /* or NULL: our own kernels do the products */
     const double *loss_params; /* a number for each output where the loss has a parameter: delta of huber (NULL: 1), the
                                 * quantile (NULL: 0.5); read while the trainer is made, as what follows */
     double label_smoothing;    /* s of the log losses: targets (1 - s) y + s / classes; of two classes where each output

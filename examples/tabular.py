@@ -1,14 +1,15 @@
-"""A table as it is: numbers with gaps, categories as text, and what each column is worth.
+"""
+A table as it is
+================
 
-`TabularClassifier` takes what scikit-learn's MLP needs a pipeline for; boosted trees, which are the
-usual choice for tables, are beside it. `permutation_importance` is scikit-learn's: how much worse
-the predictions become when a column is shuffled. Run ``python examples/tabular.py [FOLDER]``.
+Numbers with gaps, categories as text: ``TabularClassifier`` takes what scikit-learn's MLP needs a
+pipeline for. Boosted trees, which are the usual choice for tables, are beside it.
 """
 
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
-from _picture import plt, save
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import OrdinalEncoder
@@ -35,50 +36,55 @@ def make_table(n_rows, seed):
     return X, np.where(buys, "buys", "leaves")
 
 
-def main():
-    X, y = make_table(4000, seed=0)
-    X_test, y_test = make_table(2000, seed=1)
-    print(f"a row of the table: {dict(zip(NAMES, X[0], strict=True))}, {y[0]}")
+X, y = make_table(4000, seed=0)
+X_test, y_test = make_table(2000, seed=1)
+print(f"a row of the table: {dict(zip(NAMES, X[0], strict=True))}, {y[0]}")
 
-    clf = fastbp.TabularClassifier(random_state=0)
-    trees = HistGradientBoostingClassifier(random_state=0, categorical_features=[2, 4])
-    encoder = OrdinalEncoder(encoded_missing_value=np.nan).fit(X[:, [2, 4]])
+# %%
+# The trees want to be told which columns are categories, and have them as numbers:
 
-    def as_numbers(X):
-        X = X.copy()
-        X[:, [2, 4]] = encoder.transform(X[:, [2, 4]])
-        return X.astype(float)
-
-    for name, model, prepared in (
-        ("TabularClassifier", clf, lambda X: X),
-        ("HistGradientBoosting", trees, as_numbers),
-    ):
-        start = time.perf_counter()
-        model.fit(prepared(X), y)
-        elapsed = time.perf_counter() - start
-        loss = log_loss(y_test, model.predict_proba(prepared(X_test)))
-        accuracy = model.score(prepared(X_test), y_test)
-        print(f"{name:22} log loss {loss:.3f}, accuracy {accuracy:.3f}, {elapsed:.1f} s")
-    print(f"categories found: {[n for n, c in zip(NAMES, clf.is_categorical_, strict=True) if c]}")
-
-    found = fastbp.permutation_importance(
-        clf, X_test, y_test, scoring="neg_log_loss", n_repeats=5, random_state=0
-    )
-    order = np.argsort(found.importances_mean)
-    for i in order[::-1]:
-        mean, deviation = found.importances_mean[i], found.importances_std[i]
-        print(f"{NAMES[i]:7} shuffled: log loss {mean:+.3f} +/- {deviation:.3f}")
-
-    if plt:
-        figure, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
-        names = [NAMES[i] for i in order]
-        mean, deviation = found.importances_mean[order], found.importances_std[order]
-        ax.barh(names, mean, xerr=deviation, color="tab:blue", height=0.6)
-        ax.axvline(0, color="0.3", linewidth=1)
-        ax.set_xlabel("log loss with the column shuffled, less that without")
-        ax.set_title("what the predictions owe to each column")
-        save(figure, __file__)
+encoder = OrdinalEncoder(encoded_missing_value=np.nan).fit(X[:, [2, 4]])
 
 
-if __name__ == "__main__":
-    main()
+def as_numbers(X):
+    X = X.copy()
+    X[:, [2, 4]] = encoder.transform(X[:, [2, 4]])
+    return X.astype(float)
+
+
+clf = fastbp.TabularClassifier(random_state=0)
+trees = HistGradientBoostingClassifier(random_state=0, categorical_features=[2, 4])
+for name, model, prepared in (
+    ("TabularClassifier", clf, lambda X: X),
+    ("HistGradientBoosting", trees, as_numbers),
+):
+    begin = time.perf_counter()
+    model.fit(prepared(X), y)
+    elapsed = time.perf_counter() - begin
+    loss = log_loss(y_test, model.predict_proba(prepared(X_test)))
+    accuracy = model.score(prepared(X_test), y_test)
+    print(f"{name:22} log loss {loss:.3f}, accuracy {accuracy:.3f}, {elapsed:.1f} s")
+print(f"categories found: {[n for n, c in zip(NAMES, clf.is_categorical_, strict=True) if c]}")
+
+# %%
+# ``permutation_importance``, which is scikit-learn's, says what the predictions owe to each column:
+# how much worse they become when it is shuffled.
+
+found = fastbp.permutation_importance(
+    clf, X_test, y_test, scoring="neg_log_loss", n_repeats=5, random_state=0
+)
+order = np.argsort(found.importances_mean)
+for i in order[::-1]:
+    mean, deviation = found.importances_mean[i], found.importances_std[i]
+    print(f"{NAMES[i]:7} shuffled: log loss {mean:+.3f} +/- {deviation:.3f}")
+
+# %%
+
+figure, ax = plt.subplots(figsize=(6.5, 3.5), layout="constrained")
+names = [NAMES[i] for i in order]
+mean, deviation = found.importances_mean[order], found.importances_std[order]
+ax.barh(names, mean, xerr=deviation, color="tab:blue", height=0.6)
+ax.axvline(0, color="0.3", linewidth=1)
+ax.set_xlabel("log loss with the column shuffled, less that without")
+ax.set_title("What the predictions owe to each column")
+plt.show()

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
+import scipy.sparse as sp
 
 import fastbp
 from fastbp import _core, _params
@@ -73,6 +74,12 @@ def relative_error(actual, expected):
     assert actual.shape == expected.shape
     difference = np.abs(actual - expected).max(initial=0.0)
     return difference / max(np.abs(expected).max(initial=0.0), np.finfo(np.float64).tiny)
+
+
+def random_csr(shape, density, rng, dtype=np.float64):
+    """A CSR array that holds about a share `density` of its numbers, which are in [0, 1)."""
+    numbers = rng.random(shape, dtype=np.float64).astype(dtype)
+    return sp.csr_array(np.where(rng.random(shape) < density, numbers, dtype(0)))
 
 
 def core_name(loss, n_outputs):

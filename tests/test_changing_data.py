@@ -63,13 +63,12 @@ def test_threads_agree_on_mini_batches_whose_weights_change():
 SPOILT = """
 import sys
 import numpy as np
-import scipy.sparse as sp
-from conftest import make_params
+from conftest import make_params, random_csr
 from fastbp import _core
 
 sparse = sys.argv[1] == "sparse"
 rng, sizes = np.random.default_rng(0), (60, 64, 3)
-X = sp.random_array((400, 60), density=0.1, format="csr", rng=rng, dtype=np.float32)
+X = random_csr((400, 60), 0.1, rng, np.float32)
 X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
 y = rng.integers(0, 3, 400).astype(np.int32)
 trainer = _core.Trainer(sizes, ("relu",), "log_loss", "float32", 50, "none", 2, 0, sparse)

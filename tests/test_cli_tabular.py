@@ -4,7 +4,9 @@ import csv
 import gzip
 import importlib.util
 import io
+import os
 import pickle
+import shutil
 import sys
 from argparse import Namespace
 
@@ -15,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 import fastbp
 from fastbp.__main__ import main
-from fastbp._commands import fit, models, reading, scores
+from fastbp._commands import fit, models, predict, reading, scores
+from fastbp._files import replacing
 
 # A model of few epochs: what it learns is tested elsewhere.
 SHORT = ["--max-time", "0.3", "--no-compare"]
@@ -381,8 +384,9 @@ def test_boosted_trees_of_many_categories(here, one_thread, n_categories):
         ("--target kind --categorical kind", "column 'kind' is the target"),
         ("--target kind --task regression", "'kind' holds no numbers, such as '(large|small)'"),
         ("--target kind --out no_such_folder/m", "no_such_folder/m cannot be written"),
-        ("--target kind --n-estimators 0", "n_estimators"),
-        ("--target kind --max-time 0", "max_time"),
+        ("--target kind --out new/", "--out: new/ cannot be written: it takes a file"),
+        ("--target kind --out t.csv", "--out: t.csv would be written over, and it is what is re"),
+        ("--target kind --test-size 0.999", "--test-size: 0.999 of 40 rows leaves no row to"),
         ("--target same", "'same' has no two different values, 1"),
     ],
 )
@@ -399,13 +403,6 @@ def test_a_model_that_cannot_be_written_is_told_before_the_training(table, capsy
     for out in ("no_such_folder/m", "."):
         message = error_of(capsys, "fit", table, "--target", "kind", "--out", out)
         assert f"{out} cannot be written" in message
-
-
-@pytest.mark.parametrize("arguments", ["t.csv", "t.csv --target y --test-size 1", "--target y"])
-def test_what_cannot_be_parsed_is_exit_code_2(capsys, arguments):
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", *arguments.split()])
-    assert stop.value.code == 2
 
 
 @pytest.mark.parametrize(
@@ -466,8 +463,11 @@ def test_only_what_fit_has_saved_is_loaded(table, here, capsys, classifier):
 
     (here / "m").write_bytes(pickle.dumps(Trap()))
     message = error_of(capsys, "predict", "m", table)
-    assert "m is no model that `fastbp fit` has saved" in message
+    assert "m cannot be loaded" in message and "no file of fastbp.save" in message
     assert not (here / "opened").exists()
+    fastbp.save({"estimator": fastbp.MLPClassifier()}, here / "m")
+    message = error_of(capsys, "predict", "m", table)
+    assert "m is no model that `fastbp fit` has saved" in message
     with open(classifier, "rb") as file:
         (here / "m").write_bytes(file.read()[:200])
     assert "m cannot be loaded: it is damaged" in error_of(capsys, "predict", "m", table)
@@ -482,20 +482,96 @@ def test_a_model_stays_if_another_one_cannot_be_written_over_it(here, classifier
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pickle, "dump", fail)
+    monkeypatch.setattr(replacing.os, "fsync", fail)
     with pytest.raises(ValueError, match="m cannot be written: No space left on device"):
         models.save_model(saved, here / "m")
     assert (here / "m").read_bytes() == before
     assert [path.name for path in here.iterdir()] == ["m"]
 
 
-def test_help_and_loading_say_that_a_pickle_is_to_be_trusted(table, capsys, classifier):
-    assert main(["predict", classifier, table, "--out", "p.csv"]) == 0
-    assert models.TRUST in capsys.readouterr().err
+def test_a_model_that_no_file_holds_is_an_error_that_says_why(here, classifier):
+    saved = models.load_model(classifier)
+    saved.estimator.mine = 1
+    with pytest.raises(ValueError, match="m cannot be written: .*the attribute 'mine'.*[^.]$"):
+        models.save_model(saved, here / "m")
+
+
+def test_an_error_of_the_system_without_a_number_has_its_own_text(here, classifier, monkeypatch):
+    def fail(*arguments):
+        raise OSError("it is full")
+
+    saved = models.load_model(classifier)
+    monkeypatch.setattr(replacing.os, "fsync", fail)
+    with pytest.raises(ValueError, match="m cannot be written: it is full"):
+        models.save_model(saved, here / "m")
+
+
+def test_help_says_that_a_model_runs_no_code(table, capsys):
     for command in ("fit", "predict"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert models.TRUST in " ".join(capsys.readouterr().out.split())
+
+
+def test_predictions_are_written_whole_or_not_at_all(table, here, capsys, classifier, monkeypatch):
+    command = ["predict", classifier, table, "--out", "p.csv"]
+    assert main(command) == 0
+    before = (here / "p.csv").read_text()
+    assert before.startswith("kind\n") and before.count("\n") == 241
+    (here / "p.csv").chmod(0o640)
+    assert main(command) == 0  # replaced, and who may read it is as before
+    assert (here / "p.csv").stat().st_mode & 0o777 == 0o640
+    for failure in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+
+        def write(file, head, rows, failure=failure):
+            file.write("half of it")
+            raise failure
+
+        monkeypatch.setattr(predict, "_write", write)
+        assert main(command) == (130 if isinstance(failure, KeyboardInterrupt) else 2)
+        assert (here / "p.csv").read_text() == before
+        assert sorted(path.name for path in here.iterdir()) == ["p.csv", "table.csv"]
+    assert "p.csv cannot be written: No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_device_is_written_and_not_replaced(table, here, classifier):
+    os.mkfifo(here / "pipe")
+    reading = os.open(here / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert main(["predict", classifier, table, "--out", "pipe"]) == 0
+    assert os.read(reading, 1 << 16).startswith(b"kind\n")
+    os.close(reading)
+    assert (here / "pipe").is_fifo()
+
+
+def test_a_model_is_a_file(table, here, capsys):
+    message = error_of(capsys, "fit", table, "--target", "kind", "--out", os.devnull)
+    assert f"--out: {os.devnull} cannot be written: it takes a file" in message
+
+
+def test_a_link_leads_to_what_is_written(table, here, classifier):
+    (here / "link").symlink_to("p.csv")
+    assert main(["predict", classifier, table, "--out", "link"]) == 0
+    assert (here / "link").is_symlink() and (here / "p.csv").read_text().startswith("kind\n")
+
+
+@pytest.mark.parametrize("what", ["model", "table.csv"])
+def test_predictions_do_not_replace_what_they_come_from(table, here, capsys, classifier, what):
+    shutil.copy(classifier, here / "model")
+    before = (here / what).read_bytes()
+    message = error_of(capsys, "predict", "model", table, "--out", f"../{here.name}/{what}")
+    assert f"--out: ../{here.name}/{what} would be written over" in message
+    assert (here / what).read_bytes() == before
+
+
+def test_a_model_is_there_although_its_scores_are_not(table, here, capsys, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "_print_scores", interrupt)
+    assert main(["fit", table, "--target", "kind", *SHORT]) == 130
+    assert "\nsaved: table.fastbp (" in capsys.readouterr().out
+    assert models.load_model("table.fastbp").target == "kind"
 
 
 def test_a_model_of_another_version_is_told(table, here, capsys, classifier):
@@ -517,17 +593,16 @@ def test_ctrl_c_saves_nothing(table, here, capsys, monkeypatch):
     assert not list(here.glob("*.fastbp*"))
 
 
-class Interrupts:
-    """Something that is interrupted while it is saved."""
-
-    def __reduce__(self):
-        raise KeyboardInterrupt
-
-
-def test_an_interrupted_save_leaves_what_was_there(tmp_path):
+def test_an_interrupted_save_leaves_what_was_there(tmp_path, classifier, monkeypatch):
     path = tmp_path / "model.fastbp"
     path.write_bytes(b"before")
+    saved = models.load_model(classifier)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replacing.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        models.save_model(models.Model(Interrupts(), "y", ["x"]), path)
+        models.save_model(saved, path)
     assert [p.name for p in tmp_path.iterdir()] == ["model.fastbp"]
     assert path.read_bytes() == b"before"

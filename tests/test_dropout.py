@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import reference
-from conftest import TOLERANCE, make_inputs, make_params, relative_error
+from conftest import TOLERANCE, make_inputs, make_params, random_csr, relative_error
 from scipy import sparse
 from test_gradients import central_differences
 
@@ -432,10 +432,10 @@ def test_one_number_is_for_every_hidden_layer():
 def test_csr_rows_are_dropped_as_dense_ones():
     """Few non-zeros, which the first layer reads as they are, and many, which it gathers."""
     for density in (0.02, 0.9):
-        X = sparse.random_array((400, 200), density=density, rng=np.random.default_rng(1))
+        X = random_csr((400, 200), density, np.random.default_rng(1))
         settings = {"input_dropout": 0.3, "dropout": 0.2, "max_iter": 3, "batch_size": 50}
         dense = regressor(**settings).fit(X.toarray(), TARGET)
-        found = regressor(**settings).fit(X.tocsr(), TARGET)
+        found = regressor(**settings).fit(X, TARGET)
         assert relative_error(found.coefs_[0], dense.coefs_[0]) <= 1e-9
 
 

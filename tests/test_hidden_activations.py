@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from conftest import TOLERANCE, relative_error
-from scipy import sparse
+from conftest import TOLERANCE, random_csr, relative_error
 from sklearn.exceptions import NotFittedError
 
 from fastbp import MLPClassifier, MLPRegressor, _core
@@ -40,7 +39,7 @@ def test_they_are_those_of_the_formula(activation, dtype):
 
 
 def test_of_sparse_rows():
-    X_csr = sparse.random_array((300, 40), density=0.1, format="csr", rng=RNG)
+    X_csr = random_csr((300, 40), 0.1, RNG)
     est = MLPRegressor(hidden_layer_sizes=(20,), max_iter=1, dtype="float64").fit(X, Y)
     (found,) = est.hidden_activations(X_csr)
     assert relative_error(found, expected(est, X_csr.toarray())[0]) <= TOLERANCE["twin", "float64"]

@@ -54,9 +54,11 @@ def test_every_file_has_a_mutant(mutants):
         "csrc/fastbp.h csrc/tuning.h csrc/data/source.h csrc/gemm/gemm.h csrc/gemm/operand.h",
         "csrc/gemm/ukernel.h csrc/kernels/kernels.h csrc/kernels/levels.h csrc/kernels/template.h",
         "csrc/kernels/kernels_f32.c csrc/kernels/kernels_f64.c csrc/net/net.h csrc/train/train.h",
-        "csrc/runtime/arena.h csrc/runtime/cpu.c csrc/runtime/pool.h src/fastbp/__init__.py",
+        "csrc/runtime/arena.h csrc/runtime/cpu.c csrc/runtime/pool.h csrc/runtime/os.h",
+        "csrc/runtime/os_windows.c src/fastbp/__init__.py",
         "src/fastbp/_version.py src/fastbp/_input/__init__.py src/fastbp/_blas.pyx",
         "src/fastbp/tabular/__init__.py src/fastbp/_commands/__init__.py",
+        "src/fastbp/_files/__init__.py",
     )
     files = [*ROOT.glob("csrc/**/*.[ch]"), *ROOT.glob("src/fastbp/**/*.py")]
     files += [*ROOT.glob("src/fastbp/*.pyx")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import TOLERANCE, relative_error
+from conftest import TOLERANCE, random_csr, relative_error
 
 import fastbp
 from fastbp import _core
@@ -14,8 +14,7 @@ WIDTHS = [1, 3, 15, 16, 17, 100, 129]
 
 def random_rows(n_rows, n_features, density, dtype, seed=0):
     rng = np.random.default_rng(seed)
-    X = sp.random_array((n_rows, n_features), density=density, format="csr", rng=rng)
-    X = X.astype(dtype)
+    X = random_csr((n_rows, n_features), density, rng, dtype)
     X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
     return X
 

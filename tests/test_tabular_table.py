@@ -131,13 +131,22 @@ def test_fitted_on_one_container_read_from_another(fitted, frame):
     assert _read(fitted(), frame()) == EXPECTED
 
 
+class _NotThere:
+    """A finder of modules for which there is no pandas and no PyArrow."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name in ("pandas", "pyarrow"):
+            raise ModuleNotFoundError(name)
+
+
 def test_same_columns_where_pandas_is_not_imported(monkeypatch):
     polars = pytest.importorskip("polars", reason="polars is not installed")
     cells = ["b", None, "a"]
     frame = polars.DataFrame({"t": cells, "c": polars.Series(cells, dtype=polars.Categorical)})
     array = np.array([["b", float("nan"), "a"], ["b", None, "a"]], dtype=object).T
     for name in ("pandas", "pyarrow"):
-        monkeypatch.setitem(sys.modules, name, None)  # and cannot be
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_NotThere(), *sys.meta_path])  # and cannot be
     for X in (frame, array):
         assert [_values(column) for column in _fit(X)[2]] == [cells, cells]
 

@@ -1,10 +1,8 @@
-#define _GNU_SOURCE
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "runtime/arena.h"
+#include "runtime/os.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -50,31 +48,18 @@ void *fbp_arena_take_bytes(fbp_arena *arena, const char *name, int l, int64_t ro
     return bytes ? fbp_arena_take(arena, name, l, rows, (int64_t)bytes, 1) : NULL;
 }
 
-/* Wide layers touch a page per row: huge pages keep them within reach of the TLB. Only whole ones inside the
- * block, so nothing beyond it becomes resident. */
-static void ask_for_huge_pages(char *block, size_t size) {
-#ifdef MADV_HUGEPAGE
-    const uintptr_t huge = (uintptr_t)2 << 20;
-    uintptr_t start = ((uintptr_t)block + huge - 1) & ~(huge - 1), end = ((uintptr_t)block + size) & ~(huge - 1);
-    if (start < end) madvise((void *)start, end - start, MADV_HUGEPAGE);
-#else
-    (void)block, (void)size;
-#endif
-}
-
 fbp_status fbp_arena_alloc(fbp_arena *arena, size_t size) {
-    void *block = NULL;
-    if (posix_memalign(&block, FBP_ALIGN, size ? size : FBP_ALIGN)) return FBP_ENOMEM;
+    char *block = fbp_os_alloc(FBP_ALIGN, size);
+    if (!block) return FBP_ENOMEM;
     arena->base = block;
     arena->size = size;
-    ask_for_huge_pages(block, size);
     fbp_arena_reset(arena, 0);
     return FBP_OK;
 }
 
 void fbp_arena_free(fbp_arena *arena) {
     if (arena->base) UNPOISON(arena->base, arena->size);
-    free(arena->base);
+    fbp_os_free(arena->base);
     arena->base = NULL;
 }
 

@@ -3,25 +3,19 @@
  * Whoever wakes workers keeps them off the core that it runs on itself: left alone, Linux may put them there, and two
  * threads that wake each other stay on one core for 10 ms and more while another is idle. The caller's thread is not
  * ours: it does not sleep, so its cores need not be touched. */
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "tuning.h"
+#include "runtime/os.h"
 #include "runtime/pool.h"
 
 /* A thread that sleeps, on its own stack; a list under the mutex. */
 typedef struct sleeper {
     struct sleeper *next;
-#ifdef __linux__
-    pthread_t thread;
-    cpu_set_t allowed; /* its cores before it was kept off one */
-    int kept_off;
-#endif
+    fbp_whereabouts where;
 } sleeper;
 
 struct fbp_pool {
@@ -47,28 +41,9 @@ static inline void relax(void) {
 #endif
 }
 
-#ifdef __linux__
-static void keep_off(sleeper *s, int core) {
-    cpu_set_t others;
-    if (s->kept_off || core < 0 || core >= CPU_SETSIZE ||
-        pthread_getaffinity_np(s->thread, sizeof s->allowed, &s->allowed) || !CPU_ISSET(core, &s->allowed))
-        return;
-    others = s->allowed;
-    CPU_CLR(core, &others);
-    s->kept_off = CPU_COUNT(&others) && !pthread_setaffinity_np(s->thread, sizeof others, &others);
-}
 static void keep_off_here(sleeper *list) {
-    for (int core = sched_getcpu(); list; list = list->next) keep_off(list, core);
+    for (int core = fbp_os_this_core(); list; list = list->next) fbp_os_keep_off(&list->where, core);
 }
-static sleeper this_thread(void) { return (sleeper){.thread = pthread_self()}; }
-static void may_go_anywhere(const sleeper *s) {
-    if (s->kept_off) pthread_setaffinity_np(s->thread, sizeof s->allowed, &s->allowed);
-}
-#else
-static void keep_off_here(sleeper *list) { (void)list; }
-static sleeper this_thread(void) { return (sleeper){NULL}; }
-static void may_go_anywhere(const sleeper *s) { (void)s; }
-#endif
 
 /* Waits until *counter differs from seen. */
 static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
@@ -80,7 +55,7 @@ static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
         if (atomic_load_explicit(counter, memory_order_acquire) != seen) return;
         sched_yield();
     }
-    sleeper self = this_thread(), *before;
+    sleeper self = {.where = fbp_os_this_thread()}, *before;
     pthread_mutex_lock(&pool->mutex);
     self.next = atomic_load(&pool->asleep);
     atomic_store(&pool->asleep, &self);
@@ -93,7 +68,7 @@ static void wait_change(fbp_pool *pool, atomic_uint *counter, unsigned seen) {
         before->next = self.next;
     }
     pthread_mutex_unlock(&pool->mutex);
-    may_go_anywhere(&self);
+    fbp_os_may_go_anywhere(&self.where);
 }
 
 /* Sequentially consistent on both sides: either the sleeper sees the new count or we see the sleeper. */
@@ -154,26 +129,6 @@ static void join(fbp_pool *pool, int started) {
     free(pool);
 }
 
-static int cores_allowed(void) {
-#ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-    return (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
-
-/* The threads block all signals: a program that waits for one with its own threads blocked must not find that the
- * kernel gave it to a thread it knows nothing of. Returns how many were started. */
-static int start(fbp_pool *pool) {
-    sigset_t all, before;
-    int started = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (started < pool->n_threads - 1 && !pthread_create(&pool->threads[started], NULL, work, pool)) started++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return started;
-}
-
 fbp_status fbp_pool_new(fbp_pool **out, int n_threads) {
     *out = NULL;
     if (n_threads <= 1) return FBP_OK;
@@ -181,10 +136,10 @@ fbp_status fbp_pool_new(fbp_pool **out, int n_threads) {
     if (!pool) return FBP_ENOMEM;
     pool->n_threads = n_threads;
     atomic_init(&pool->caller, pthread_self());
-    pool->spins = n_threads <= cores_allowed() ? FBP_SPINS : 0;
+    pool->spins = n_threads <= fbp_os_cores() ? FBP_SPINS : 0;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
-    int started = start(pool);
+    int started = fbp_os_start(pool->threads, n_threads - 1, work, pool);
     if (started < n_threads - 1) {
         join(pool, started);
         return FBP_ETHREAD;

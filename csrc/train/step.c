@@ -8,24 +8,11 @@
  * says after which barrier all leave: the next one that it comes to itself. Until then the others do the barriers that
  * are left but no more work. So threads leave at the same barrier however far apart they are, and nothing else that
  * decides about barriers may differ between them: it is read after a barrier, and was written before it. */
-#define _GNU_SOURCE
 #include <math.h>
-#include <time.h>
 
 #include "runtime/cpu.h"
+#include "runtime/os.h"
 #include "train/train.h"
-
-#ifdef CLOCK_MONOTONIC_COARSE /* exact to some ms, and read in as many ns */
-#define CLOCK CLOCK_MONOTONIC_COARSE
-#else
-#define CLOCK CLOCK_MONOTONIC
-#endif
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- a thread in a call, and how it leaves ------------------------------------------------------- */
 
@@ -49,11 +36,11 @@ static int is_stopping(const fbp_job *j) {
 static void poll(worker *w) {
     fbp_job *j = w->j;
     const fbp_epoch *e = j->epoch;
-    if (!e->poll || is_stopping(j) || seconds_now() - j->polled < FBP_POLL_SECONDS) return;
+    if (!e->poll || is_stopping(j) || fbp_os_seconds() - j->polled < FBP_POLL_SECONDS) return;
     fbp_restore_state(w->state);
     int stop = e->poll(e->poll_context);
     w->state = fbp_flush_denormals();
-    j->polled = seconds_now();
+    j->polled = fbp_os_seconds();
     if (stop) atomic_store(&j->stop_at, w->met + 1);
 }
 
@@ -360,7 +347,7 @@ static fbp_job job_of(fbp_trainer *tr, fbp_epoch *epoch) {
                      .epoch = epoch,
                      .source = fbp_source_of(epoch->data, epoch->order),
                      .output = epoch->output,
-                     .polled = epoch->poll ? seconds_now() : 0,
+                     .polled = epoch->poll ? fbp_os_seconds() : 0,
                      .stop_at = FBP_NEVER};
 }
 

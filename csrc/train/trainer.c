@@ -7,8 +7,9 @@
 #include "train/train.h"
 
 /* Packed kernels were measured (bench/products.py) to be faster at every level of x86-64; elsewhere their tiles are
- * untuned. FASTBP_DENSE=blas or packed decides otherwise. */
-static int packed_is_faster(void) {
+ * untuned. FASTBP_DENSE=blas or packed decides otherwise; where there is no BLAS, nothing does. */
+static int packs(const fbp_blas *blas) {
+    if (!blas) return 1;
     const char *forced = getenv("FASTBP_DENSE");
     if (forced && (strcmp(forced, "blas") == 0 || strcmp(forced, "packed") == 0)) return strcmp(forced, "packed") == 0;
 #if defined(__x86_64__)
@@ -181,7 +182,7 @@ static void lay_out(fbp_trainer *tr, const fbp_config *config, int64_t pass, int
     tr->n_threads = n_threads;
     /* few rows do not pay for packing the weights */
     tr->be.direct = tr->forward_only && (pass < FBP_PACKED_MIN_ROWS || tr->be.param_dtype != config->dtype);
-    tr->be.packed = packed_is_faster() && !tr->be.direct;
+    tr->be.packed = packs(config->blas) && !tr->be.direct;
     for (int l = 0; l < tr->net.n_layers; l++)
         tr->net.layers[l].kind = fbp_layer_kind_of(&tr->be, &tr->net.layers[l], l, config->sparse, tr->grad_x);
     cut_tiles(tr);

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
+from ._environment import settings
 from ._fit import Given, Job, plan_of, row_order, threads_of, train
 from ._input.arguments import clip_batch_size
 from ._input.arrays import is_finite, is_plain, threads_to_search, validated_sample_weight
@@ -109,6 +110,7 @@ def step(estimator, X, y, sample_weight, classes):
 
 
 def _trainer(steady, arguments):
+    settings()  # for its errors
     try:
         trainer, key = steady.large.pop()  # nobody else can have it now
     except IndexError:

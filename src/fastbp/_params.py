@@ -121,10 +121,19 @@ class Parameters:
     """
 
     def __init__(self, layer_sizes, dtype):
-        self.layer_sizes = tuple(layer_sizes)
-        table = _core.parameters(self.layer_sizes)
-        self.flat = zeros(count(table), dtype)
-        self.coefs, self.intercepts = views(self.flat, table)
+        table = _core.parameters(tuple(layer_sizes))
+        self._cut(layer_sizes, zeros(count(table), dtype), table)
+
+    @classmethod
+    def around(cls, layer_sizes, flat):
+        """Those that are in this vector, which has their number; it is not copied."""
+        params = object.__new__(cls)
+        params._cut(layer_sizes, flat, _core.parameters(tuple(layer_sizes)))
+        return params
+
+    def _cut(self, layer_sizes, flat, table):
+        self.layer_sizes, self.flat = tuple(layer_sizes), flat
+        self.coefs, self.intercepts = views(flat, table)
 
     @classmethod
     def packed(cls, coefs, intercepts, dtype=None):

@@ -13,6 +13,7 @@ import weakref
 from contextlib import nullcontext
 
 from . import _core
+from ._environment import settings
 from ._input.arguments import check_n_threads
 
 
@@ -38,24 +39,15 @@ def resolve_n_threads(n_threads, flops=None):
     Raises
     ------
     ValueError
-        If `n_threads` is not a positive integer, or ``FASTBP_NUM_THREADS`` does not hold one.
+        If `n_threads` is not a positive integer, or an environment variable of fastbp holds what
+        it does not take.
     """
+    ours = settings().n_threads
     if n_threads is not None:
         return check_n_threads(n_threads)
-    ours, openmp = _core.environment("FASTBP_NUM_THREADS", "OMP_NUM_THREADS")
-    limits = []
-    ours = (ours or "").strip()
-    if ours:
-        if not ours.isascii() or not ours.isdigit() or int(ours) < 1:
-            raise ValueError(
-                "The environment variable FASTBP_NUM_THREADS must hold an integer >= 1, "
-                f"got {ours!r}."
-            )
-        limits.append(int(ours))
     # A malformed value of OpenMP's is not ours to report.
-    openmp = _number_of(openmp)
-    if openmp:
-        limits.append(openmp)
+    openmp = _number_of(*_core.environment("OMP_NUM_THREADS"))
+    limits = [limit for limit in (ours, openmp) if limit]
     if flops is not None and flops < 2 * _core.FLOPS_PER_THREAD:
         return 1
     return max(1, min([_cores(), *_limits_in_force(), *limits]))

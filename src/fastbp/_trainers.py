@@ -13,6 +13,7 @@ import os
 from typing import NamedTuple
 
 from . import _core
+from ._environment import settings
 
 # Mini-batches of a program that learns online are of many sizes, each of which is a shape.
 MOST_TRAINERS = 64
@@ -58,12 +59,19 @@ def key_of(arguments):
     return arguments, _core.environment("FASTBP_DISABLE_CPU", "FASTBP_DENSE")
 
 
+def make(arguments):
+    """A new trainer; ValueError if the environment says what is not understood."""
+    settings()
+    return _core.Trainer(*arguments)
+
+
 def take(arguments):
     """A trainer made of these `Arguments`, for oneself."""
+    settings()  # for its errors
     try:
         return _kept[key_of(arguments)].pop()
     except (KeyError, IndexError):
-        return _core.Trainer(*arguments)
+        return make(arguments)
 
 
 def give_back(trainer, arguments):

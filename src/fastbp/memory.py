@@ -24,6 +24,7 @@ from ._threads import resolve_n_threads
 # What a solver of the estimators, or an update rule of the core, keeps: its name in the core.
 _UPDATE_RULE = {name: solver.core_name for name, solver in SOLVERS.items()}
 _UPDATE_RULE |= {name: name for name in _core.OPTIMIZERS if name not in _UPDATE_RULE}
+SOLVERS_OF_PLANS = tuple(_UPDATE_RULE)
 
 
 class PlanRow(NamedTuple):
@@ -271,6 +272,7 @@ def memory_plan(
     Returns
     -------
     MemoryPlan
+        What the core would allocate, entry by entry.
 
     Raises
     ------

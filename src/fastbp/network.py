@@ -26,7 +26,7 @@ from ._input.targets import CHECK_TARGET
 from ._own_loss import ask_for, ask_for_cotangent, numbers
 from ._params import draw, layer_activations, views, zeros
 from ._threads import blas_guard, resolve_n_threads
-from ._trainers import Arguments
+from ._trainers import Arguments, make
 from .memory import MemoryPlan
 
 # rows x in x out of a product above which OpenBLAS starts its own threads.
@@ -173,9 +173,9 @@ class Network:
             loss_params=loss_params(name, n_outputs, delta, quantile),
             label_smoothing=smoothing,
         )
-        trainer = _core.Trainer(*self._trainer_arguments)
+        trainer = make(self._trainer_arguments._replace(measure=self._measures))
         # Ours, one for each kind of call that there was, unless a call is using it.
-        self._idle = {self._trainer_arguments: trainer}
+        self._idle = {} if self._measures else {self._trainer_arguments: trainer}
         self._plan = MemoryPlan.from_core(trainer.plan())
         self._table = _core.parameters(self.layer_sizes)
         self.n_params = trainer.n_params
@@ -189,6 +189,17 @@ class Network:
             ),
             default=0,
         )
+
+    _measures = False  # instead of making an arena
+
+    @classmethod
+    def _without_arena(cls, **arguments):
+        """A network whose arena the first call makes, for one that comes out of a file."""
+        net = object.__new__(cls)
+        net._measures = True
+        net.__init__(**arguments)
+        del net._measures
+        return net
 
     @property
     def memory_plan(self):
@@ -228,10 +239,12 @@ class Network:
         Parameters
         ----------
         random_state : int, numpy.random.RandomState or None, default=None
+            Source of the draws; an int gives the same ones each time.
 
         Returns
         -------
         ndarray of shape (n_params,)
+            The parameters, of the dtype of the network.
 
         References
         ----------
@@ -254,7 +267,9 @@ class Network:
         Returns
         -------
         coefs : list of ndarray of shape (in, out)
+            Weights W, one array per layer.
         intercepts : list of ndarray of shape (out,)
+            Biases b, one array per layer.
         """
         self._check_params(params)
         return views(params, self._table)
@@ -281,6 +296,7 @@ class Network:
         Returns
         -------
         float
+            The loss; with an L2 penalty if `alpha` is above 0.
 
         Raises
         ------
@@ -310,6 +326,7 @@ class Network:
         Returns
         -------
         loss : float
+            As `loss` gives it.
         grad : ndarray of shape (n_params,)
             In the order of params; `views` cuts it into layers.
         grad_X : ndarray of shape (n, layer_sizes[0])
@@ -444,7 +461,7 @@ class Network:
         the same network. Nobody waits, so nobody waits for a thread that is not there any more.
         """
         arguments = self._trainer_arguments._replace(**kind) if kind else self._trainer_arguments
-        trainer = self._idle.pop(arguments, None) or _core.Trainer(*arguments)
+        trainer = self._idle.pop(arguments, None) or make(arguments)
         try:
             with blas_guard(self._blas_would_start_threads(n_rows)):
                 yield trainer

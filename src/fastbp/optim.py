@@ -143,11 +143,13 @@ class SGD(_Optimizer):
     Parameters
     ----------
     net : Network
+        Whose parameters are updated; its loss is what falls.
     learning_rate : float, default=1e-3
         Step size.
     momentum : float, default=0.9
         In [0, 1].
     nesterovs_momentum : bool, default=True
+        Look ahead along the momentum; has no effect if that is 0.
     max_grad_norm : float or None, default=None
         A longer gradient is shortened to this length.
     ema_decay : float or None, default=None
@@ -218,14 +220,15 @@ class SGD(_Optimizer):
 
 
 class Adam(_Optimizer):
-    """Adam [1]_, as the estimators have it.
+    """Adam, as the estimators have it.
 
-    As in scikit-learn `epsilon` is added to the root of the second moment before its bias is
-    corrected.
+    The method is that of [1]_. As in scikit-learn `epsilon` is added to the root of the second
+    moment before its bias is corrected.
 
     Parameters
     ----------
     net : Network
+        Whose parameters are updated; its loss is what falls.
     learning_rate : float, default=1e-3
         Step size.
     beta_1, beta_2 : float, default=0.9, 0.999
@@ -288,14 +291,15 @@ class Adam(_Optimizer):
 
 
 class AdamW(_Optimizer):
-    """Adam with decoupled weight decay [1]_.
+    """Adam with decoupled weight decay.
 
-    ``W -= learning_rate * weight_decay * W`` and an update of Adam; biases do not decay. `epsilon`
-    is added to the corrected root of the second moment, as in the paper and in PyTorch.
+    ``W -= learning_rate * weight_decay * W`` [1]_ and an update of Adam; biases do not decay.
+    `epsilon` is added to the corrected root of the second moment, as in the paper and in PyTorch.
 
     Parameters
     ----------
     net : Network
+        Whose parameters are updated; its loss is what falls.
     learning_rate : float, default=1e-3
         Step size.
     beta_1, beta_2 : float, default=0.9, 0.999

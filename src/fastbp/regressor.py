@@ -212,7 +212,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Epochs or iterations of the last fit.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, if X had any.
     n_layers_ : int
         Number of layers, input and output included.

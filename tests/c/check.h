@@ -13,9 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "check_os.h"
 #include "fastbp.h"
 #include "kernels/kernels.h"
 
@@ -53,6 +52,12 @@ static inline int check_report(const char *name) {
     else
         printf("%s: ok\n", name);
     return failures != 0;
+}
+
+/* CHECK_SHARE=8 in the environment: of the many problems of one kind an eighth will do, as in an emulator. */
+static inline int check_share(void) {
+    const char *share = getenv("CHECK_SHARE");
+    return share && atoi(share) > 1 ? atoi(share) : 1;
 }
 
 /* What is being tested, told when a forbidden page is touched. */
@@ -231,23 +236,22 @@ typedef struct {
 } guarded;
 
 static inline guarded guarded_new(size_t bytes) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (bytes + page - 1) / page * page;
-    char *block = mmap(NULL, size + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED || mprotect(block + page, size, PROT_READ | PROT_WRITE)) {
+    size_t page = page_size(), size = (bytes + page - 1) / page * page;
+    char *block = new_pages(size, page);
+    if (!block) {
         printf("no memory for a test\n");
         exit(1);
     }
 #ifndef CHECK_SANITIZED
     signal(SIGSEGV, check_fault);
+#ifdef SIGBUS
     signal(SIGBUS, check_fault);
 #endif
-    return (guarded){block + page, block + page + size};
+#endif
+    return (guarded){block, block + size};
 }
 
-static inline void guarded_free(guarded g) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    munmap(g.low - page, (size_t)(g.high - g.low) + 2 * page);
-}
+static inline void guarded_free(guarded g) { free_pages(g.low, (size_t)(g.high - g.low), page_size()); }
 
 /* count items that end where the forbidden page begins, all NaN */
 static inline void *at_end(guarded g, int64_t count, fbp_dtype dtype) {

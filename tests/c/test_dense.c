@@ -629,14 +629,14 @@ static void check_shapes(const fbp_kernels *kernels, int packed, int share) {
 
 static void packed_products_are_the_naive_ones(fbp_dtype dtype, const fbp_kernels *kernels) {
     (void)dtype;
-    check_shapes(kernels, 1, 1);
+    check_shapes(kernels, 1, check_share());
     for (int i = 0; i < N_LARGE; i++)
         check_shape(kernels, 1, LARGE[i][0], LARGE[i][1], LARGE[i][2], (fbp_activation)(i % FBP_N_ACT), i == 1 ? 2 : 0);
 }
 
 static void blas_products_are_the_naive_ones(fbp_dtype dtype, const fbp_kernels *kernels) {
     (void)dtype;
-    check_shapes(kernels, 0, 4);
+    check_shapes(kernels, 0, 4 * check_share());
 }
 
 /* W and b in either dtype, exactly as long as they are: what is read beyond their ends faults. */

@@ -1,1 +1,4 @@
-"""Commands of ``python -m fastbp`` that work on files: ``fit`` and ``predict``."""
+"""The commands of ``python -m fastbp``, a module for each, and what they share.
+
+The module of a command has ``add(commands)``, which adds its parser, and ``run(arguments)``.
+"""

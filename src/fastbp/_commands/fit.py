@@ -1,6 +1,5 @@
 """``python -m fastbp fit``: train on a table in a file, print scores, save the model."""
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -10,53 +9,63 @@ import numpy as np
 from ..memory import human_bytes
 from ..tabular import _fit
 from . import models
+from .files import check_writable
+from .options import integer, number, one_of, paragraph
 from .reading import SUFFIXES, naming_columns, read_table
 from .scores import boosted_trees, constant_guess, print_scores, score_classes, score_numbers
 
 _TASKS = ("classification", "regression")
 # Numbers are taken for classes if they are whole, and at most so many differ.
 _MAX_WHOLE_CLASSES = 20
+_LARGEST_SEED = 2**32 - 1
+
+_DESCRIPTION = paragraph(
+    "Train on a table (CSV, also gzipped, or Parquet), print the scores of rows held out beside "
+    "those of a constant guess and of scikit-learn's HistGradientBoosting, and save the model. "
+    f"Cells that are empty, NA, NaN, null, None or ? are missing. A model {models.TRUST}. Ctrl-C "
+    "ends the training; the model so far is scored and saved, a second Ctrl-C ends the command."
+)
+_EPILOG = """\
+examples:
+  fastbp fit cancer.csv --target target
+  fastbp fit prices.csv.gz --target price --categorical zip floor --max-time 60
+  fastbp fit all.parquet --target kind --test-size 0 --out kind.fastbp
+"""
 
 
 def add(commands):
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "fit",
-        help="train on a table in a file and save the model",
-        description="Train on a table (CSV, also gzipped, or Parquet), print the scores of rows "
-        "held out beside those of a constant guess and of scikit-learn's HistGradientBoosting, "
-        f"and save the model. A model {models.TRUST}.",
-    )
+    text = "train on a table in a file and save the model"
+    parser = commands.add_parser("fit", help=text, description=_DESCRIPTION, epilog=_EPILOG)
     option = parser.add_argument
     option("table", metavar="TABLE", help=f"a file {', '.join(SUFFIXES)}")
     option("--target", required=True, metavar="NAME", help="the column to predict")
-    option("--out", metavar="MODEL", help="file of the model; that of the table with .fastbp")
-    text = "auto: regression for numbers that are not whole, or of which more than "
-    text += f"{_MAX_WHOLE_CLASSES} differ"
-    option("--task", default="auto", choices=["auto", *_TASKS], help=text)
-    text = "share of the rows that is held out for the scores; 0 for none (default: 0.2)"
-    option("--test-size", type=_share, default=0.2, metavar="SHARE", help=text)
-    option("--seed", type=int, default=0, help="decides what is random (default: 0)")
-    text = "columns that are categories although they hold numbers"
+    text = "file of the model (default: in the current folder, named as the table, with .fastbp)"
+    option("--out", metavar="MODEL", help=text)
+    text = f"{', '.join(_TASKS)} or auto: regression for numbers that are not whole, or of which "
+    text += f"more than {_MAX_WHOLE_CLASSES} differ, classification for all else"
+    option("--task", type=one_of("auto", *_TASKS), default="auto", metavar="TASK", help=text)
+    text = "share of the rows that is held out for the scores, from 0 to below 1; 0: no scores"
+    share = number("a number from 0 to below 1", lambda value: 0 <= value < 1)
+    option("--test-size", type=share, default=0.2, metavar="SHARE", help=text)
+    text = "an integer of 0 or more that decides what is random: rows held out, first weights"
+    option("--seed", type=integer(0, _LARGEST_SEED), default=0, metavar="N", help=text)
+    text = "columns that are categories although they hold numbers (default: those of text)"
     option("--categorical", nargs="+", default=[], metavar="NAME", help=text)
-    option("--max-time", type=float, metavar="SECONDS", help="end the training after this time")
-    text = "nets whose mean is the prediction; by default more where rows are few"
-    option("--n-estimators", type=int, metavar="N", help=text)
-    option("--no-compare", action="store_true", help="no scores of HistGradientBoosting")
+    text = "end the training after about so many seconds (default: no limit)"
+    seconds = number("a number of seconds above 0", lambda value: 0 < value < np.inf)
+    option("--max-time", type=seconds, metavar="SECONDS", help=text)
+    text = "nets whose mean is the prediction (default: as many as suit the rows, more for few)"
+    option("--n-estimators", type=integer(1), metavar="N", help=text)
+    text = "leave out the scores of HistGradientBoosting (default: they are computed)"
+    option("--no-compare", action="store_true", help=text)
     parser.set_defaults(run=run)
-
-
-def _share(text):
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
-    return value
 
 
 def run(arguments):
     """Do what the command line asks for."""
     out = arguments.out or _default_out(arguments.table)
-    models.check_writable(out)
+    check_writable(out, "--out", arguments.table, special=False)
     table = read_table(arguments.table)
     X, y, is_classification = _divided(table, arguments)
     train, test = _split(y, is_classification, arguments)
@@ -67,16 +76,19 @@ def run(arguments):
     began = time.perf_counter()
     _train(model, X.take(train), y[train])
     seconds = time.perf_counter() - began
-    if len(test):
-        _print_scores(model, X, y, train, test, is_classification, seconds, arguments)
     models.save_model(models.Model(model, arguments.target, X.names), out)
-    print(f"\nsaved: {out} (python -m fastbp predict {out} TABLE)")
+    try:
+        if len(test):
+            _print_scores(model, X, y, train, test, is_classification, seconds, arguments)
+    finally:  # the model is there, also if the scores were interrupted
+        print(f"\nsaved: {out} (python -m fastbp predict {out} TABLE)", flush=True)
 
 
 def _default_out(table):
     name = Path(table).name
     for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
     return f"{name}.fastbp"
 
 
@@ -164,12 +176,15 @@ def _split(y, is_classification, arguments):
     rows = np.arange(len(y))
     if not arguments.test_size:
         return rows, rows[:0]
+    n_train = len(y) - int(np.ceil(arguments.test_size * len(y)))
+    if not n_train:
+        share = arguments.test_size
+        raise ValueError(f"--test-size: {share} of {len(y)} rows leaves no row to train on")
     stratify = None
     if is_classification:
         _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-        n_test = np.ceil(arguments.test_size * len(y))
         # In proportion to the classes, if all can be in both parts.
-        if counts.min() > 1 and min(n_test, len(y) - n_test) >= len(counts):
+        if counts.min() > 1 and min(n_train, len(y) - n_train) >= len(counts):
             stratify = codes
     return train_test_split(
         rows, test_size=arguments.test_size, random_state=arguments.seed, stratify=stratify

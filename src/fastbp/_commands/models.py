@@ -1,18 +1,14 @@
-"""Files of fitted models: the one place that knows their format.
+"""Files of fitted models: those of `fastbp.save`, with the names of the target and the columns."""
 
-A file is a line that says what it is, and a pickle after it. Loading a pickle can run any code, so
-nothing is loaded from a file without that line, and the user is told to trust its source.
-"""
-
-import os
-import pickle
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._version import __version__
+from ..io import FileError, load, save
+from ..tabular import TabularClassifier, TabularRegressor
+from .files import reason_of
 
-_FIRST_LINE = b"fastbp model 1\n"
-TRUST = "is a pickle, which can run any code when it is loaded: take models only from who you trust"
+TRUST = "is a safetensors file, which runs no code when it is loaded"
+_KEYS = {"estimator", "target", "columns", "version"}
 
 
 class Model(NamedTuple):
@@ -35,27 +31,19 @@ class Model(NamedTuple):
     version: str = __version__
 
 
-def check_writable(path):
-    """Raise ValueError now if there will be no place for a file."""
-    folder = Path(path).absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
-        raise ValueError(f"{path} cannot be written: it takes a file in a folder that is there")
-
-
 def save_model(model, path):
-    """Write a `Model`; what was in the file before stays if that fails."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
+    """Write a `Model`; what was in the file before stays if that fails.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be written, or cannot hold the model.
+    """
     try:
-        with part.open("wb") as file:
-            file.write(_FIRST_LINE)
-            pickle.dump(tuple(model), file)
-        part.replace(path)
-    except BaseException as error:  # a Ctrl-C, too, leaves no part of a file
-        part.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+        save(model._asdict(), path)
+    except (OSError, TypeError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error).removesuffix(".")
+        raise ValueError(f"{path} cannot be written: {reason}") from error
 
 
 def load_model(path):
@@ -67,13 +55,24 @@ def load_model(path):
         If the file cannot be read, or is none that `save_model` has written.
     """
     try:
-        with open(path, "rb") as file:
-            if file.read(len(_FIRST_LINE)) != _FIRST_LINE:
-                raise ValueError(f"{path} is no model that `fastbp fit` has saved")
-            return Model(*pickle.load(file))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, TypeError) as error:
-        raise ValueError(
-            f"{path} cannot be loaded: it is damaged, or of another version of fastbp ({error})"
-        ) from error
+        found = load(path)
+    except FileError as error:
+        if isinstance(error, OSError):
+            raise ValueError(f"{path} cannot be read: {reason_of(error)}") from error
+        raise ValueError(str(error).removesuffix(".")) from error
+    if not _is_model(found):
+        raise ValueError(f"{path} is no model that `fastbp fit` has saved")
+    return Model(**found)
+
+
+def _is_model(found):
+    if type(found) is not dict or found.keys() != _KEYS:
+        return False
+    estimator, columns = found["estimator"], found["columns"]
+    return (
+        isinstance(estimator, (TabularClassifier, TabularRegressor))
+        and hasattr(estimator, "_fitted")
+        and type(columns) is list
+        and all(type(name) is str for name in (*columns, found["target"], found["version"]))
+        and len(columns) == estimator.n_features_in_
+    )

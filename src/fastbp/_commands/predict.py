@@ -6,30 +6,41 @@ import warnings
 
 from .._version import __version__
 from . import models
-from .reading import SUFFIXES, naming_columns, read_table
+from .files import check_writable, replacing
+from .options import paragraph
+from .reading import SUFFIXES, check_readable, naming_columns, read_table
+
+_DESCRIPTION = paragraph(
+    "Predict the rows of a table by a model that `fit` has saved. Columns are matched by their "
+    "names; those that the model does not take are not used, and the target need not be there. "
+    f"A model {models.TRUST}."
+)
+_EPILOG = """\
+examples:
+  fastbp predict cancer.fastbp cancer.csv --proba --out predictions.csv
+  fastbp predict cancer.fastbp cancer.csv | head
+"""
 
 
 def add(commands):
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "predict",
-        help="predict the rows of a table by a saved model",
-        description="Predict the rows of a table by a model that `fit` has saved. Columns are "
-        f"matched by their names, others are not used. A model {models.TRUST}.",
-    )
+    text = "predict the rows of a table by a saved model"
+    parser = commands.add_parser("predict", help=text, description=_DESCRIPTION, epilog=_EPILOG)
     option = parser.add_argument
     option("model", metavar="MODEL", help="a file that `fit` has saved")
     option("table", metavar="TABLE", help=f"a file {', '.join(SUFFIXES)}")
-    option("--out", metavar="FILE", help="CSV file of the predictions; standard output without it")
-    option("--proba", action="store_true", help="also the probability of each class")
+    text = "CSV file of the predictions, a row for each of the table (default: standard output)"
+    option("--out", metavar="FILE", help=text)
+    text = "also the probability of each class, a column each (default: the prediction alone)"
+    option("--proba", action="store_true", help=text)
     parser.set_defaults(run=run)
 
 
 def run(arguments):
     """Do what the command line asks for."""
     if arguments.out is not None:
-        models.check_writable(arguments.out)
-    print(f"note: {arguments.model} {models.TRUST}", file=sys.stderr)
+        check_writable(arguments.out, "--out", arguments.model, arguments.table)
+    check_readable(arguments.table)
     model = models.load_model(arguments.model)
     if model.version != __version__:
         text = f"note: the model was saved by fastbp {model.version}, this is {__version__}"
@@ -44,11 +55,8 @@ def run(arguments):
     if arguments.out is None:
         _write(sys.stdout, head, rows)
         return
-    try:
-        with open(arguments.out, "w", encoding="utf-8", newline="") as file:
-            _write(file, head, rows)
-    except OSError as error:
-        raise ValueError(f"{arguments.out} cannot be written: {error.strerror}") from error
+    with replacing(arguments.out, encoding="utf-8", newline="") as file:
+        _write(file, head, rows)
     print(f"{len(X):,} predictions: {arguments.out}", file=sys.stderr)
 
 

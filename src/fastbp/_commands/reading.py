@@ -93,8 +93,7 @@ def read_table(path, as_text=None):
         Naming the file, if it cannot be read or is no table with rows.
     """
     path = Path(path)
-    if not path.name.lower().endswith(SUFFIXES):
-        raise ValueError(f"{path}: a table is a file {', '.join(SUFFIXES)}")
+    check_readable(path)
     try:
         is_parquet = path.name.lower().endswith(".parquet")
         table = _read_parquet(path) if is_parquet else _read_csv(path, as_text)
@@ -111,6 +110,16 @@ def read_table(path, as_text=None):
     if not len(table):
         raise ValueError(f"{path} has a head and no rows")
     return table
+
+
+def check_readable(path):
+    """Raise ValueError if it is no name of a table, or that of a file that cannot be opened."""
+    if not Path(path).name.lower().endswith(SUFFIXES):
+        raise ValueError(f"{path}: a table is a file {', '.join(SUFFIXES)}")
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -200,6 +200,8 @@ def _with_one_sparse_dtype(X):
         return X
     if any(np.isnan(dtype.fill_value) for dtype in dtypes):
         return X
+    if any(dtype.fill_value for dtype in dtypes):  # which astype loses before pandas 3
+        return X.sparse.to_dense()
     return X.astype(type(dtypes[0])(np.float64, 0.0))
 
 

@@ -288,13 +288,19 @@ def _splits(draft, given, candidates):
     of each it needs all to train on, and a regression of 15 to 45 rows lost as often as it gained.
     """
     share, codes = draft.validation_fraction, given.rows.codes[candidates]
-    if codes.ndim == 1 and share <= 0.5 and np.unique_counts(codes).counts.min() * share >= 1:
+    if codes.ndim == 1 and share <= 0.5 and _fewest(codes) * share >= 1:
         n_members = draft.n_estimators
         if _is_auto(n_members):
             n_members = recommended(len(candidates), True).n_estimators
         share *= min(n_members, round(1 / share))
     enough = len(candidates) * share >= _FEWEST_HELD_OUT
     return draft.early_stopping and given.held is None and enough
+
+
+def _fewest(codes):
+    """The number of rows of the smallest class."""
+    _, counts = np.unique(codes, return_counts=True)
+    return counts.min()
 
 
 def _split(given, candidates, share, n_members, random_state):

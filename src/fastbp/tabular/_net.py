@@ -14,7 +14,7 @@ from .._input.arguments import parse_max_memory
 from .._params import count, zeros
 from .._predict import BLOCK_ROWS, DIRECT_ROWS, DOUBLE_ROWS, SMALL_WORK
 from .._threads import blas_guard, resolve_n_threads
-from .._trainers import Arguments, give_back, take
+from .._trainers import Arguments, give_back, make, take
 
 # Updates between two looks at whether the fit is to end.
 _STEPS_AT_ONCE = 256
@@ -191,7 +191,7 @@ class Training:
         self.state = tuple(zeros(self.params.size, net.dtype) for _ in range(2))
         self._best = zeros(self.params.size, net.dtype) if keeps_best else None
         self._has_best = False
-        self.trainer = _core.Trainer(*net.training_arguments(settings, n_threads, max_memory))
+        self.trainer = make(net.training_arguments(settings, n_threads, max_memory))
         self.finite = True
         self._settings = settings
         self._seed = int(random_state.randint(1, np.iinfo(np.int32).max))

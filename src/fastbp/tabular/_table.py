@@ -186,7 +186,7 @@ class _Frame:
         self._frame, self.native = frame, frame.to_native()
         columns = list(frame.columns)
         self.named = all(isinstance(name, str) for name in columns)
-        self.names = [name if isinstance(name, str) else str(name) for name in columns]
+        self.names = [(str.__str__ if isinstance(n, str) else str)(n) for n in columns]
         self._keys, self.shape = columns, frame.shape
 
     def cells(self, place):

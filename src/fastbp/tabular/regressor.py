@@ -72,9 +72,9 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     ----------
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, if all of them are text.
-    is_categorical_ : ndarray of bool of shape (n_features_in_,)
+    is_categorical_ : ndarray of bool of shape (`n_features_in_`,)
         Which of them are categories.
     n_outputs_ : int
         Number of outputs of the net.

@@ -1,0 +1,117 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+
+
+@contextlib.contextmanager
+def replaced(path, mode="b", **options):
+    """A file to write, which takes the place of the one at `path` when all is written.
+
+    If the block fails or is interrupted, what was there stays, and no part of a file. A link stays,
+    and what it leads to is replaced. Permissions are those that `open` would leave.
+
+    Parameters
+    ----------
+    path : str or path-like of str
+    mode : {"b", "t"}, default="b"
+        Of bytes or of text.
+    **options
+        Those of `open`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or is a folder, a device or a pipe. It names `path`.
+    ValueError
+        If `path` has the character NUL.
+    """
+    _check_name(path)
+    target = os.path.realpath(path)
+    permissions = _permissions(target, path)
+    folder = os.path.dirname(target)
+    part = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    with _naming(path, part):
+        file = open(part, f"x{mode}", **options)  # noqa: SIM115
+    try:
+        with file:
+            yield file
+            file.flush()
+            with _naming(path, part):
+                _finish(part, file.fileno(), permissions)
+        with _naming(path, part):
+            os.replace(part, target)
+    except BaseException:  # a Ctrl-C, too, leaves no part of a file
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
+    _sync_folder(folder)
+
+
+def _check_name(path):
+    """Raise an error for a path that is none of a file, whatever there is."""
+    name = os.fspath(path)
+    if "\0" in name:
+        raise ValueError(f"path is {name!r}: it takes a path without the character NUL.")
+    if name.endswith((os.sep, os.altsep or os.sep)):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, where it takes a file", name)
+
+
+@contextlib.contextmanager
+def _naming(path, part):
+    """Let errors of the system name what was asked for, not the file beside it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename != part:
+            raise
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _finish(part, descriptor, permissions):
+    """Set permissions, if they are others, and let the bytes last, where the file system can."""
+    if permissions not in (None, stat.S_IMODE(os.fstat(descriptor).st_mode)):
+        with _where_it_can(errno.EPERM):
+            os.chmod(part, permissions)
+    with _where_it_can(errno.EINVAL):
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _where_it_can(*none):
+    """Pass over these errors, and those by which a file system says that it has no such call."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, *none):
+            raise
+
+
+def _permissions(target, path):
+    """Permissions of the file that is to be replaced; None if there is none."""
+    try:
+        found = os.stat(target)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, where it takes a file", str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "Is a device or a pipe, where it takes a file", str(path))
+    if not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return stat.S_IMODE(found.st_mode)
+
+
+def _sync_folder(folder):
+    """Let the new name last, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
