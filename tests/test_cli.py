@@ -241,12 +241,13 @@ def test_output_that_cannot_be_written_is_an_error():
 @forks
 def test_ctrl_c_in_the_training_saves_the_model_so_far(tmp_path):
     table, out = tmp_path / "t.csv", tmp_path / "out"
-    table.write_text("a,b\n" + "".join(f"{i % 97},{i % 89 / 7}\n" for i in range(20_000)))
+    table.write_text("a,b\n" + "".join(f"{i % 97},{i % 89 / 7}\n" for i in range(100_000)))
     fit = ["fit", str(table), "--target", "b", "--out", str(tmp_path / "model"), "--no-compare"]
 
     def until_it_trains():
         while "memory of the fit" not in out.read_text():
             time.sleep(0.01)
+        time.sleep(0.5)  # that is said before the training, which takes some seconds
 
     with out.open("w") as file:
         found = ends(*fit, stdout=file.fileno(), signalled_after=until_it_trains)
