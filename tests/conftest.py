@@ -173,3 +173,22 @@ AWKWARD = {
     "big-endian": lambda a, _: a.astype(a.dtype.newbyteorder(">")),
     "memory-mapped": _memory_mapped,
 }
+
+
+# ---- files ----
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.fastbp"
+
+
+@pytest.fixture
+def again(path):
+    """What comes back of an object that is saved."""
+
+    def save_and_load(made, **replacements):
+        fastbp.save(made, path)
+        return fastbp.load(path, **replacements)
+
+    return save_and_load

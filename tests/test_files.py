@@ -42,22 +42,6 @@ def the_writer():
 write = the_writer()
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "a.fastbp"
-
-
-@pytest.fixture
-def again(path):
-    """What comes back of an object that is saved."""
-
-    def save_and_load(made, **replacements):
-        fastbp.save(made, path)
-        return fastbp.load(path, **replacements)
-
-    return save_and_load
-
-
 # ---- equality of everything ----
 
 # Made anew where it is needed, and never read by anyone before.

@@ -22,22 +22,6 @@ FIXTURES = fixtures()
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "a.fastbp"
-
-
-@pytest.fixture
-def again(path):
-    """What comes back of an object that is saved."""
-
-    def save_and_load(made, **replacements):
-        fastbp.save(made, path)
-        return fastbp.load(path, **replacements)
-
-    return save_and_load
-
-
 # ---- files with parts that do not fit ----
 
 

@@ -69,9 +69,7 @@ def check_validation_set(draft, X, loss, target, class_weights, passed, dtype):
     with checked_as("X_val and y_val"):
         _, codes = draft._check_target(y, True, None)
         target_val = loss.target(codes)
-    if target_val.shape[1:] != target.shape[1:]:
-        n_outputs, wanted = (t.size // len(t) for t in (target_val, target))
-        raise ValueError(f"y_val has {n_outputs} outputs: it takes {wanted}, as many as y.")
+    check_as_many_outputs(target_val, target)
     if sample_weight is not None:
         with checked_as("sample_weight_val"):
             sample_weight = validated_sample_weight(sample_weight, rows)
@@ -93,6 +91,13 @@ def check_passed_together(X_val, y_val):
         )
     if y_val is None:
         raise ValueError("X_val is provided, but y_val was not provided: it takes the targets.")
+
+
+def check_as_many_outputs(target_val, target):
+    """Raise ValueError unless both have the same columns."""
+    if target_val.shape[1:] != target.shape[1:]:
+        n_outputs, wanted = (t.size // len(t) for t in (target_val, target))
+        raise ValueError(f"y_val has {n_outputs} outputs: it takes {wanted}, as many as y.")
 
 
 def refuse_unseen(draft, y):

@@ -31,7 +31,12 @@ from .._progress import NAME as PROGRESS
 from .._progress import Progress, prints_lines
 from .._split import split_rows
 from .._threads import blas_guard, resolve_n_threads
-from .._validation import check_passed_together, checked_as, refuse_unseen
+from .._validation import (
+    check_as_many_outputs,
+    check_passed_together,
+    checked_as,
+    refuse_unseen,
+)
 from .._warnings import warn
 from ..memory import MemoryPlan
 from . import _loop
@@ -192,9 +197,7 @@ def _checked_validation(draft, schema, kind, codes, class_weights, validation):
         refuse_unseen(draft, np.asarray(y_val))
     with checked_as("y_val"):
         _, codes_val = _checked_target(draft, columns, y_val)
-    if codes_val.shape[1:] != codes.shape[1:]:
-        n_outputs, wanted = (c.size // len(c) for c in (codes_val, codes))
-        raise ValueError(f"y_val has {n_outputs} outputs: it takes {wanted}, as many as y.")
+    check_as_many_outputs(codes_val, codes)
     if weight is not None:
         with checked_as("sample_weight_val"):
             weight = validated_sample_weight(weight, codes_val)
