@@ -90,6 +90,21 @@ test-torch: $(BUILT) ## install PyTorch and compare with it: activations, losses
 	$(PIP) $(TORCH)
 	@$(PY) -m pytest tests/test_torch.py $(ARGS)
 
+test-kills: $(BUILT) ## kill fits at random moments: do they go on with the same bits? ARGS="--kills 1000"
+	@$(PY) tests/kills.py $(ARGS)
+
+# In an environment of its own: an MPI and Dask are no part of the others.
+CLUSTER := .venv-cluster
+$(CLUSTER)/.made: pyproject.toml
+	$(PYTHON) -m venv $(CLUSTER)
+	$(call install_into,$(CLUSTER),['project']['dependencies'])
+	$(call install_into,$(CLUSTER),$(call extra,mpi))
+	$(call install_into,$(CLUSTER),$(call extra,cluster))
+	@touch $@
+
+test-cluster: $(BUILT) $(CLUSTER)/.made ## train over MPI and search over Dask, by several processes of this machine
+	@PYTHONPATH=$(CURDIR)/src $(CLUSTER)/$(BIN)/python -m pytest -m cluster tests/test_cluster.py $(ARGS)
+
 fuzz: $(BUILT) ## load faulty files: make fuzz ARGS="--count 1000000", or --atheris where that is installed
 	@$(PY) tests/fuzz/load.py $(or $(ARGS),--count 100000)
 
@@ -211,6 +226,9 @@ bench-features: $(BUILT) $(VENV)/.bench ## time a training step with each featur
 bench-encoding: $(BUILT) $(VENV)/.bench ## time the encoded first layer of tables by the number of bins
 	@$(PY) bench/encoding.py $(ARGS)
 
+bench-datasets: $(BUILT) $(VENV)/.bench ## train on a Parquet folder of ten times max_memory beside rows in memory
+	@$(PY) bench/datasets.py $(ARGS)
+
 bench-parts: $(BUILT) $(VENV)/.bench ## time kernels, steps, fits and predictions of fastbp alone
 	@$(PY) -m pytest bench $(ARGS)
 
@@ -228,6 +246,9 @@ $(TABULAR)/.made: pyproject.toml
 
 bench-tabular: $(BUILT) $(TABULAR)/.made ## install the peers for tables and measure fastbp beside them
 	@PYTHONPATH=src $(TABULAR)/$(BIN)/python bench/tabular.py $(ARGS)
+
+bench-mpi: $(BUILT) $(CLUSTER)/.made ## time a step over ranks by its parts, and what follows for more machines
+	@PYTHONPATH=$(CURDIR)/src $(CLUSTER)/$(BIN)/python bench/mpi.py $(ARGS)
 
 compare: $(BUILT) $(VENV)/.bench ## measure fastbp beside the peers that are installed
 	@$(PY) bench/compare.py $(ARGS)

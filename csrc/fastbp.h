@@ -181,6 +181,7 @@ typedef struct {
     int64_t max_rows;          /* of a pass over the arena at most; 0: a mini-batch */
     int input_grad;            /* fbp_trainer_value_grad gives dJ/dX too */
     int keep_grad;             /* the gradient of a mini-batch is made whole before the update: for max_grad_norm */
+    int reduces;               /* it is, with room for one number more at its end: for fbp_epoch.reduction */
     int asks;                  /* there is room for what fbp_epoch.ask answers */
     const fbp_encoding *encoding; /* X is an encoded table of these columns, or NULL; lives as long as the trainer */
     int input_scale;              /* with encoding: there is a scale of every input, see fbp_params_init */
@@ -239,6 +240,21 @@ typedef struct {
     void **hidden; /* a of every hidden layer, (n, width) each; or NULL */
 } fbp_output;
 
+/* Data parallel training: several ranks, each with rows of its own, make the steps of an epoch together. The gradient of
+ * a step is the sum over all of them; everything else each does for itself, to the same bits. */
+typedef struct {
+    int64_t n_steps;      /* of the epoch: the same for all ranks */
+    const int64_t *ends;  /* (n_steps): rows of this rank up to the end of each step; the last is n */
+    const int64_t *rows;  /* (n_steps): rows of all ranks */
+    const double *totals; /* (n_steps): their sums of weights; all ranks leave out a step that has none */
+    int counts_penalty;   /* the penalty is in this rank's loss_sum: in that of one */
+    /* Adds n numbers of the net's dtype over the ranks, in place: the gradient, and at its end the loss of the step. Where
+     * the sum of the losses is not finite all ranks end before this update, so one that has to end gives NaN. Called by
+     * the thread that calls, once for each step; other than 0: it failed, and the call ends early as poll does. */
+    int (*reduce)(void *context, void *grad, int64_t n);
+    int64_t step; /* in and out: steps done */
+} fbp_reduction;
+
 typedef struct {
     /* in */
     const fbp_data *data;
@@ -251,7 +267,8 @@ typedef struct {
     double max_grad_norm; /* a longer gradient is shortened to this length; 0: none is. Needs config.keep_grad */
     void *ema;            /* (n_params): ema += (1 - ema_decay) (params - ema) after each update; or NULL */
     double ema_decay;
-    uint64_t seed;        /* of the masks of dropout, together with t */
+    uint64_t seed;        /* of the masks of dropout, together with t and the row of the visit */
+    int64_t before;       /* rows that were visited before those of `data`: the masks count them, too */
     int sum;              /* fbp_trainer_value_grad: the sum over the rows instead of the mean */
     void *grad_x; /* fbp_trainer_value_grad: (n, features) for dJ/dX in the net's dtype, or NULL; config.input_grad */
     int clip;     /* report log losses with probabilities clipped at float64's epsilon, unless labels are smoothed */
@@ -264,11 +281,14 @@ typedef struct {
      * parameter was changed; another call goes on from there. NULL: never asked. */
     int (*poll)(void *context);
     void *poll_context;
+    /* Of fbp_trainer_epoch; needs config.reduces. `rates` then begin at its `step`, `row` follows, and `loss_sum` is the
+     * part of this rank. Neither poll nor ask may be needed between a reduce and the end of its update. NULL: alone. */
+    fbp_reduction *reduction;
     /* in and out: zero at the start of an epoch */
     int64_t row;     /* rows done */
     int64_t t;       /* updates done, over all epochs */
     double loss_sum; /* sum over mini-batches of (loss * rows) */
-    int finite;      /* 1; becomes 0 when a loss is not finite: that update is not made */
+    int finite;      /* 1; becomes 0 when a loss, of some rank, is not finite: that update is not made */
 } fbp_epoch;
 
 /* The calls below NEVER ALLOCATE and cannot fail. They trust their caller: epoch->batch is at most config.batch,

@@ -76,13 +76,12 @@ def run(*arguments):
 )
 def test_a_tiny_run_prints_and_writes_its_tables_and_is_not_done_twice(folder, tmp_path):
     output = tmp_path / "results"
-    arguments = [folder, "--tables", "prices", "kinds", "--methods", "hgb", "catboost"]
-    arguments += ["--seeds", "0", "1", "--threads", "1", "--output", output]
-    done = run(*arguments)
+    arguments = [folder, "--methods", "hgb", "catboost", "--threads", "1", "--output", output]
+    done = run(*arguments, "--tables", "prices", "kinds", "--seeds", "0")
     assert done.returncode == 0, done.stderr
     results = json.loads((output / "tabular.json").read_text())
     runs = {(r["table"], r["seed"]): r for r in results["runs"] if r["method"] == "hgb"}
-    assert set(runs) == {("prices", 0), ("prices", 1), ("kinds", 0), ("kinds", 1)}
+    assert set(runs) == {("prices", 0), ("kinds", 0)}
     price, kind = runs["prices", 0], runs["kinds", 0]
     assert (price["task"], price["rows"], price["columns"]) == ("regression", 200, 2)
     assert 0 < price["scores"]["rmse"] < 0.5  # the deviation of log(price) is 0.75
@@ -91,14 +90,16 @@ def test_a_tiny_run_prints_and_writes_its_tables_and_is_not_done_twice(folder, t
     assert all(
         r["cpu_seconds"] > 0 and r["peak_bytes"] > r["start_bytes"] > 2**20 for r in runs.values()
     )
-    mean = np.mean([runs["prices", seed]["scores"]["rmse"] for seed in (0, 1)])
-    assert f"{mean:.4f} (" in done.stdout and "## kinds" in done.stdout
+    assert f"{price['scores']['rmse']:.4f}" in done.stdout and "## kinds" in done.stdout
     assert results["machine"]["cpu"] in done.stdout
-    assert "prices, HistGradientBoosting, seed 1" in done.stderr
+    assert "prices, HistGradientBoosting, seed 0" in done.stderr
 
-    again = run(*arguments)
-    assert again.returncode == 0 and again.stdout == done.stdout
-    assert "HistGradientBoosting, seed" not in again.stderr
+    another = run(*arguments, "--tables", "prices", "--seeds", "0", "1")
+    assert "HistGradientBoosting, seed 1" in another.stderr
+    assert "HistGradientBoosting, seed 0" not in another.stderr
+    results = json.loads((output / "tabular.json").read_text())
+    scores = [r["scores"]["rmse"] for r in results["runs"] if r["method"] == "hgb"]
+    assert len(scores) == 2 and f"{np.mean(scores):.4f} (" in another.stdout
     fewer = run(*arguments, "--tables", "prices", "--seeds", "0", "--max-rows", "100")
     assert "prices, HistGradientBoosting, seed 0" in fewer.stderr
     assert "100 rows, 2 columns" in fewer.stdout

@@ -65,6 +65,10 @@ def test_plan_takes_every_option(capsys):
         ("plan 784 3 --loss gaussian_nll", "loss='gaussian_nll'"),
         ("predict absent.fastbp absent.csv", "absent.csv cannot be read: No such file"),
         ("predict absent.fastbp README.md", "README.md: a table is a file .csv,"),
+        ("export absent.fastbp --c absent.c", "absent.fastbp cannot be read: No such file"),
+        ("export absent.fastbp --c /absent/m.c", "--c: /absent/m.c cannot be written: it takes"),
+        ("export absent.fastbp --c m.c --name 2nd", "--name: '2nd': it takes a name that C can"),
+        ("export absent.fastbp --onnx m --name m", "--name: 'm' names nothing in an ONNX model"),
     ],
 )
 def test_the_impossible_is_one_line_and_exit_code_2(capsys, arguments, message):
@@ -103,6 +107,8 @@ def test_the_impossible_is_one_line_and_exit_code_2(capsys, arguments, message):
         ("fit t.csv --target y --max-time inf", "--max-time: 'inf': it takes a number of sec"),
         ("fit t.csv --target y --n-estimators 0", "--n-estimators: '0': it takes an integer of"),
         ("predict", "required: MODEL, TABLE"),
+        ("export m.fastbp", "one of the arguments --c --onnx is required"),
+        ("export m.fastbp --c m.c --onnx m.onnx", "--onnx: not allowed with argument --c"),
     ],
 )
 def test_what_cannot_be_parsed_is_one_line_and_exit_code_2(capsys, arguments, message):
@@ -150,7 +156,7 @@ def test_every_option_has_help_and_shows_its_default(its_parser, action):
 
 def test_the_parsers_are_those_of_all_commands(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert set(commands()) == {"", "demo", "fit", "predict", "info", "plan"}
+    assert set(commands()) == {"", "demo", "fit", "predict", "export", "info", "plan"}
     for command, its_parser in commands().items():
         with pytest.raises(SystemExit) as stop:
             main([*command.split(), "--help"])

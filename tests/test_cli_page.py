@@ -67,7 +67,7 @@ def test_the_page_shows_what_commands_print(tmp_path, monkeypatch):
 
 def test_the_page_has_every_command_and_exit_code():
     text = PAGE.read_text()
-    for command in ("demo", "fit", "predict", "info", "plan"):
+    for command in ("demo", "fit", "predict", "export", "info", "plan"):
         assert f"\n## {command}\n" in text
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == ["0", "2", "130", "141"]
 

@@ -16,6 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 import fastbp
+from fastbp import _history
 from fastbp.__main__ import main
 from fastbp._commands import fit, models, predict, reading, scores
 from fastbp._files import replacing
@@ -578,7 +579,7 @@ def test_a_model_of_another_version_is_told(table, here, capsys, classifier):
     saved = models.load_model(classifier)
     models.save_model(saved._replace(version="0.0.1"), here / "m")
     assert main(["predict", "m", table, "--out", "p.csv"]) == 0
-    assert "saved by fastbp 0.0.1" in capsys.readouterr().err
+    assert "saved by fastbp '0.0.1'" in capsys.readouterr().err
 
 
 def test_ctrl_c_saves_nothing(table, here, capsys, monkeypatch):
@@ -591,6 +592,28 @@ def test_ctrl_c_saves_nothing(table, here, capsys, monkeypatch):
     assert main(["fit", table, "--target", "kind"]) == 130
     assert capsys.readouterr().err.endswith("fastbp fit: interrupted\n")
     assert not list(here.glob("*.fastbp*"))
+
+
+def test_a_fit_goes_on_from_its_checkpoint(table, here, monkeypatch):
+    command = ["fit", table, "--target", "kind", "--n-estimators", "1", "--no-compare", "--out"]
+    assert main([*command, "whole.fastbp"]) == 0
+    add_loss, calls = _history.History.add_loss, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        add_loss(*arguments)
+
+    monkeypatch.setattr(_history.History, "add_loss", interrupted)
+    for there in (True, False):
+        assert main([*command, "found.fastbp", "--checkpoint", "state"]) == 0
+        assert (here / "state").exists() is there
+    whole, found = (models.load_model(here / f"{name}.fastbp") for name in ("whole", "found"))
+    np.testing.assert_array_equal(
+        found.estimator.estimators_[0].params, whole.estimator.estimators_[0].params
+    )
+    assert found.estimator.loss_curve_ == whole.estimator.loss_curve_
 
 
 def test_an_interrupted_save_leaves_what_was_there(tmp_path, classifier, monkeypatch):

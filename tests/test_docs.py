@@ -68,6 +68,12 @@ def run(code, namespace, name):
     return printed.getvalue()
 
 
+def lacks(code):
+    """Whether a block imports pandas or pyarrow, which need not be installed."""
+    names = re.findall(r"^import (pandas|pyarrow)\b", code, re.MULTILINE)
+    return any(importlib.util.find_spec(name) is None for name in names)
+
+
 def missing(page):
     """The modules that the code of a page or an example needs and that are not installed."""
     return [name for name in NEEDS.get(page.name, ()) if importlib.util.find_spec(name) is None]
@@ -85,6 +91,8 @@ def test_code_blocks_print_what_the_page_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     namespace = {"__name__": page.stem}
     for code, level, expected, _ in blocks(page):
+        if page.name == "tables.md" and lacks(code):
+            continue  # no other block of the page needs what this one has
         printed = run(code, namespace, str(page))
         if expected is not None and applies(level):
             assert printed == expected, code

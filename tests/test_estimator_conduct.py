@@ -255,7 +255,7 @@ BAD_PARAMETERS = {
     "activation": ["swish", "softmax"],
     "solver": ["adamax"],
     "dtype": ["float16", "half", None],
-    "n_threads": [0, -1, 1.5, "two"],
+    "n_threads": [0, -1, 1.5, "two", 2**31, 10**40],
     "max_memory": [0, "64 apples", "many", 1.5, 10],
     "hidden_layer_sizes": [0, (10, 0), (3, -1), (2.5,), (2**31,), (2**62, 2**62), (10**9, 10**9)],
     "batch_size": [0, "some"],

@@ -5,6 +5,8 @@ scikit-learn's own checks run here with several of them at once, and with each o
 """
 
 import pickle
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,10 @@ def half_square(output, y, sample_weight):
 
 def slower(progress):
     return 1 - progress / 2
+
+
+FOLDER = tempfile.TemporaryDirectory()
+CHECKPOINT = Path(FOLDER.name) / "state"
 
 
 # Values other than the default, and values that are refused. Of the checks that are made of an
@@ -42,6 +48,8 @@ SHARED = {
     "scoring": (["loss"], ["best", 3]),
     "max_time": ([100.0], [0, -1, "long"]),
     "verbose": (["progress"], ["bar"]),
+    "checkpoint": ([CHECKPOINT, str(CHECKPOINT)], [3]),
+    "checkpoint_interval": ([1e-9], [0, -1.0, np.inf, "often", None]),
 }
 OWN = {
     MLPClassifier: {
@@ -63,8 +71,10 @@ TOGETHER = {
     "huber_delta": {"loss": "huber"},
     "quantile": {"loss": "quantile"},
     "scoring": {"early_stopping": True},
+    "checkpoint_interval": {"checkpoint": CHECKPOINT},
 }
-WATCHES = ("scoring", "max_time", "verbose")  # and changes no update
+# Those that change no update.
+WATCHES = ("scoring", "max_time", "verbose", "checkpoint", "checkpoint_interval")
 NOT_ONLINE = ("learning_rate", "warmup", "max_time", "scoring")
 
 

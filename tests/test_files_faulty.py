@@ -229,6 +229,12 @@ def text(dtype, items):
     return {"numpy.ndarray": {"dtype": dtype, "shape": [len(items)], "items": items}}
 
 
+def binarizer(**wrong):
+    right = {"neg_label": 0, "pos_label": 1, "sparse_output": False, "sparse_input_": False}
+    classes = {"numpy.ndarray": {"dtype": "<U1", "shape": [2], "items": ["a", "b"]}}
+    return {"LabelBinarizer": right | {"y_type_": "binary", "classes_": classes} | wrong}
+
+
 def chain(length, link):
     """Shared values, of which each has the one before it as a part."""
     return [{"shared": ["a"]}, *({"shared": link(n)} for n in range(length))]
@@ -288,6 +294,11 @@ def test_messages_take_no_time_for_what_is_in_arrays(message):
         ({"bytes": "zz"}, "hexadecimal"),
         ({"RandomState": {"key": "t0", "pos": 0, "has_gauss": 0, "gauss": 0.0}}, "624 numbers"),
         ({"pandas.Timestamp": [2**70, "ns", None]}, "64 bits"),
+        (binarizer(pos_label=10**40), "LabelBinarizer.pos_label is 100"),
+        (binarizer(neg_label=-1), "LabelBinarizer.neg_label is -1: it takes 0"),
+        ({"pandas.Period": [2**62, "D"]}, "in the years 1 to 9999"),
+        ({"pandas.Period": [-(2**63), "s"]}, "in the years 1 to 9999"),
+        ([1, 2**14_001], "[1] is an integer of 14,002 bits: it takes 14,000"),
         ({"MLPClassifier": {}}, "has no 'parameters'"),
         ([network([1, 2**22]) for _ in range(20)], "takes 33,558,432 bytes of memory"),
         (network([1, {"numpy scalar": {"dtype": "<i8", "value": 2**28}}]), "bytes of memory"),
@@ -461,7 +472,7 @@ def test_a_generator_that_gives_zeros_only_is_refused(message):
     "place, new, says",
     [
         (("_binarizer", "LabelBinarizer", "y_type_"), "none", "one of 'binary'"),
-        (("_binarizer", "LabelBinarizer", "neg_label"), "a", "an integer"),
+        (("_binarizer", "LabelBinarizer", "neg_label"), "a", "it takes 0"),
         (("_binarizer", "LabelBinarizer", "classes_"), None, "a vector of labels"),
         (("memory_plan_", "MemoryPlan", 0, 0, 0), 5, "text"),
         (("memory_plan_", "MemoryPlan", 0, 0, 1), [-1], "a list of which each"),

@@ -58,7 +58,8 @@ def test_every_file_has_a_mutant(mutants):
         "csrc/runtime/os_windows.c src/fastbp/__init__.py",
         "src/fastbp/_version.py src/fastbp/_input/__init__.py src/fastbp/_blas.pyx",
         "src/fastbp/tabular/__init__.py src/fastbp/_commands/__init__.py",
-        "src/fastbp/_files/__init__.py",
+        "src/fastbp/_files/__init__.py src/fastbp/_export/__init__.py",
+        "src/fastbp/_files/__init__.py src/fastbp/_checkpoints/__init__.py",
     )
     files = [*ROOT.glob("csrc/**/*.[ch]"), *ROOT.glob("src/fastbp/**/*.py")]
     files += [*ROOT.glob("src/fastbp/*.pyx")]

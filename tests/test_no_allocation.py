@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 COUNT = """
-import ctypes, gc, json, os, sys, warnings
+import ctypes, gc, json, operator, os, sys, warnings
 import numpy as np
 from scipy import sparse
 
@@ -43,12 +43,14 @@ def calls(work):
     return library.count_alloc_stop()
 
 
-def epochs(n_threads, X, n_steps, everything=False):
+def epochs(n_threads, X, n_steps, everything=False, ranks=False):
     sparse_rows, more, sizes = sparse.issparse(X), {}, SIZES
     activations, optimizer = ("relu", "tanh"), "adam"
     if everything:
         activations, optimizer = ("gelu", "mish"), "adamw"
         more = dict(dropout=(0.1, 0.2, 0.3), keep_grad=True, label_smoothing=0.1)
+    if ranks:
+        more = dict(reduces=True)
     if X is X_encoded:
         more = dict(encoding=_core.Encoding(COLUMNS), input_scale=True)
         sizes = (more["encoding"].n_inputs, *SIZES[1:])
@@ -69,6 +71,12 @@ def epochs(n_threads, X, n_steps, everything=False):
                 weight_decay=0.1, max_grad_norm=0.1, ema=params.copy(), ema_decay=0.9, seed=3,
                 rates=np.full(steps, 1e-3),
             )
+        if ranks:
+            ends = np.minimum(np.arange(1, steps + 1) * BATCH, len(order))
+            rows = np.full(steps, 2 * BATCH)
+            settings = dict(reduction=_core.Reduction(
+                ends, rows, rows.astype(float), operator.is_, None, counts_penalty=True
+            ))
         count = calls(lambda: made.append(trainer.train_epoch(
             params, state, data, order, BATCH, alpha=1e-4, learning_rate=1e-3, **settings
         )))
@@ -103,6 +111,7 @@ for dense in ("packed", "blas"):
         found[f"{dense} {n_threads} encoded"] = epochs(n_threads, X_encoded, few)
         found[f"{dense} {n_threads} csr"] = epochs(n_threads, X_csr, STEPS)
         found[f"{dense} {n_threads} everything"] = epochs(n_threads, X, few, True)
+        found[f"{dense} {n_threads} ranks"] = epochs(n_threads, X, few, ranks=True)
         found[f"{dense} {n_threads} fit"] = fits(n_threads, X, STEPS)
 print(json.dumps(found))
 """
@@ -125,7 +134,7 @@ def counts(tmp_path_factory):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("X", ["rows", "csr", "encoded", "everything"])
+@pytest.mark.parametrize("X", ["rows", "csr", "encoded", "everything", "ranks"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dense", ["packed", "blas"])
 def test_more_steps_allocate_no_more(counts, dense, n_threads, X):

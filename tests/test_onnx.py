@@ -23,7 +23,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import fastbp
 from fastbp import MLPClassifier, MLPRegressor, _core
-from fastbp._onnx import OPERATORS
+from fastbp._export.operators import OPERATORS
 
 REASON = "the extra onnx and onnxruntime are not installed"
 skl2onnx = pytest.importorskip("skl2onnx", reason=REASON)

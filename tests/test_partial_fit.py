@@ -305,7 +305,7 @@ def assert_consistent(est, batches):
 PLACES = {
     "scoring": (Validation, "score"),
     "keeping the best": (Validation, "keep"),
-    "the order": (_loops.RowOrder, "next_epoch"),
+    "the order": (_loops.Rows, "begin_epoch"),
     "the loss": (_loops, "_record_loss"),
     "the score": (_loops, "record_score"),
     "whether to stop": (_loops, "_stops"),

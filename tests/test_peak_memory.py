@@ -240,10 +240,13 @@ print(json.dumps([grown, est.memory_plan_.total_bytes]))
 
 
 def test_a_fit_on_a_table_stays_within_its_plan():
-    """As dense rows they would take 90 MiB at 8 bins a column."""
+    """As dense rows they would take 90 MiB at 8 bins a column.
+
+    Beside the plan there are some arrays as long as a column while its knots are found.
+    """
     pytest.importorskip("pandas")
     grown, planned = run(TABLE)
-    assert grown <= planned + 4 * MIB, f"{grown / MIB:.1f} MiB, planned {planned / MIB:.1f}"
+    assert grown <= planned + 5 * MIB, f"{grown / MIB:.1f} MiB, planned {planned / MIB:.1f}"
     assert grown >= 0.6 * planned
 
 
@@ -287,7 +290,7 @@ print(json.dumps([resident() - before, sum(done)]))
 
 
 def test_memory_is_flat_over_many_steps():
-    """The engine, and between its epochs partial_fit, whose loss curve grows by 30 bytes a call."""
+    """The engine, and between its epochs partial_fit, whose curves grow by 150 bytes a call."""
     grown, steps = run(STEPS)
     assert steps >= 100_000
-    assert grown <= MIB // 8, f"{grown} bytes"
+    assert grown <= MIB // 4, f"{grown} bytes"

@@ -442,7 +442,7 @@ def test_rooms_of_a_pipeline_get_the_rows_to_validate_on():
 
 WRONG = {
     "categorical_features": ["by name", 3],
-    "n_estimators": [0, 1.5, "many"],
+    "n_estimators": [0, 1.5, "many", 10**40],
     "hidden_layer_sizes": ["wide", 0, [0], [1.5]],
     "activation": ["swish", ["relu", "relu"], 3],
     "n_bins": ["many", 0],
@@ -456,10 +456,12 @@ WRONG = {
     "n_iter_no_change": [0, 2.5],
     "max_time": [0, "long"],
     "random_state": ["any"],
-    "n_threads": [0, "all"],
+    "n_threads": [0, "all", 10**40],
     "max_memory": [0, "much"],
     "dtype": ["float16", "auto"],
     "verbose": ["bar", -1],
+    "checkpoint": [3],
+    "checkpoint_interval": [0, "often"],
     "class_weight": ["even", {"low": -1.0}],
 }
 

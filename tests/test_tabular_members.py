@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,10 +73,12 @@ def test_dropout_and_the_order_of_rows_are_drawn(cls):
     training = _net.Training.__new__(_net.Training)
     training._rows, training._random_state = np.arange(50), Noting(0)
     training._settings, training.finite = small(cls), True
+    training.trainer = SimpleNamespace(rows_done=48, loss_sum=0.0, begin=lambda *_: None)
     training._updates = lambda data, order, *_: rows.append(order.copy()) or 0.0
     training._settings.batch_size = 8
     for _ in range(2):
-        training.epoch(None, np.ones(6), 0.9, threading.Event())
+        training.between_epochs()
+        training.epoch(None, np.ones(6), 0.9, threading.Event(), np.inf)
     assert [len(order) for order in rows] == [48, 48]
     assert all(len(set(order.tolist())) == 48 for order in rows)
     assert rows[0].tolist() != rows[1].tolist() != list(range(48))

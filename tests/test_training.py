@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -262,7 +263,7 @@ class Large:
         self.params = make_params(self.sizes, np.random.default_rng(1), "float32")
         self.state = (np.zeros_like(self.params), np.zeros_like(self.params))
 
-    def train(self, order, t=0):
+    def train(self, order, t=0, **others):
         return self.trainer.train_epoch(
             self.params,
             self.state,
@@ -272,6 +273,7 @@ class Large:
             alpha=1e-4,
             learning_rate=1e-3,
             t=t,
+            **others,
         )
 
 
@@ -298,6 +300,51 @@ def test_a_long_epoch_equals_its_pieces(n_threads):
         total, done = total + part / 20, done + taken
     assert loss == pytest.approx(total, rel=1e-12)
     np.testing.assert_array_equal(whole.params, pieces.params)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_an_epoch_in_several_calls_is_the_same_bits(n_threads):
+    """Each goes on where the time of the one before was up, with the rates and the loss so far."""
+    whole, parts = Large(n_threads), Large(n_threads)
+    order = np.tile(whole.order[:896], 40)  # 140 mini-batches
+    rates = np.geomspace(1e-3, 1e-4, 140)
+    loss, _, finite = whole.train(order, rates=rates, seed=3)
+    assert finite
+    row, loss_sum, calls, t = 0, 0.0, 0, 0
+    while row < len(order):
+        part, steps, _ = parts.train(
+            order,
+            t=t,
+            rates=rates[row // parts.batch :],
+            seed=3,
+            row=row,
+            loss_sum=loss_sum,
+            until=-np.inf if calls % 2 else np.inf if row > len(order) // 2 else monotonic() + 0.01,
+        )
+        trainer, calls, t = parts.trainer, calls + 1, t + steps
+        assert steps == -(-(trainer.rows_done - row) // parts.batch) > 0
+        row, loss_sum = trainer.rows_done, trainer.loss_sum
+    assert calls > 1
+    assert t == 140 and part == loss
+    for a, b in zip((whole.params, *whole.state), (parts.params, *parts.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_call_says_of_itself_is_not_that_of_the_call_before():
+    """Also if an interrupt comes after `begin` and before the call."""
+    large = Large(1)
+    large.train(large.order)
+    trainer = large.trainer
+    assert (trainer.updates, trainer.rows_done) == (4, 1000) and trainer.loss_sum > 0
+    trainer.begin(256, 1.5)
+    assert (trainer.updates, trainer.rows_done, trainer.loss_sum) == (0, 256, 1.5)
+
+
+def test_rows_before_the_first_are_refused():
+    large = Large(1)
+    for row in (-1, 1001):
+        with pytest.raises(ValueError, match=f"row must be between 0 and the 1000 .* got {row}"):
+            large.train(large.order, row=row)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])

@@ -67,7 +67,7 @@ double fbp_pass_drop_scale(const fbp_pass *p, int l) {
 int fbp_pass_drop(const fbp_pass *p, int l, int64_t r, fbp_drop *drop) {
     double share = p->net->layers[l].dropout;
     *drop = (fbp_drop){.key = p->drop_key + (uint64_t)(l + 1) * 0xd1342543de82ef95u,
-                       .row = p->batch.first + r,
+                       .row = p->before + p->batch.first + r,
                        .below = (uint32_t)(share * 4294967296.0),
                        .scale = 1 / (1 - share)};
     return p->drops && share > 0;

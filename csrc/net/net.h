@@ -84,6 +84,7 @@ typedef struct {
     fbp_batch batch;
     uint64_t drop_key;         /* of the update; what is dropped follows from it */
     int drops;                 /* this pass does */
+    int64_t before;            /* rows visited before those of the source */
     int asked;                 /* dJ/d(output) and the rows' losses are the caller's, on the tape */
     void *grad_x;              /* where dJ/dX goes */
     void *scratch;             /* of this thread */

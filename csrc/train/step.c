@@ -9,6 +9,7 @@
  * are left but no more work. So threads leave at the same barrier however far apart they are, and nothing else that
  * decides about barriers may differ between them: it is read after a barrier, and was written before it. */
 #include <math.h>
+#include <string.h>
 
 #include "runtime/cpu.h"
 #include "runtime/os.h"
@@ -22,6 +23,7 @@ typedef struct {
     int64_t met;    /* barriers behind it */
     int stopped;    /* it has come to the one after which all leave */
     int updating;   /* parameters are being changed: the mini-batch can be given up no more */
+    int given_up;   /* by the ranks together */
     uint64_t state; /* the caller's, of floating-point arithmetic */
 } worker;
 
@@ -69,6 +71,7 @@ static fbp_pass pass_of(const fbp_job *j, int64_t first, int64_t n, int t) {
                   .params = j->epoch->params,
                   .drop_key = j->batch.drop_key,
                   .drops = j->drops,
+                  .before = j->epoch->before,
                   .asked = j->epoch->ask != NULL,
                   .scratch = tr->scratch + (size_t)t * tr->scratch_bytes};
     /* Of all passes alike, short ones too: threads of a forward pass may be in different ones, in one buffer. */
@@ -228,6 +231,52 @@ static double run_pass(worker *w, int64_t first, int64_t n, double scale, int ac
     return loss;
 }
 
+/* ---- several ranks -------------------------------------------------------------------------------- */
+
+/* All ranks meet here once in each step; `loss`: that of this one. By thread 0. */
+static void reduce(worker *w, double loss) {
+    fbp_job *j = w->j;
+    const fbp_epoch *e = j->epoch;
+    int64_t n = j->tr->net.n_params;
+    if (j->tr->be.kernels->dtype == FBP_F32)
+        ((float *)j->grad)[n] = (float)loss;
+    else
+        ((double *)j->grad)[n] = loss;
+    j->reduced = j->batch.step + 1;
+    fbp_restore_state(w->state);
+    int failed = e->reduction->reduce(e->poll_context, j->grad, n + 1);
+    w->state = fbp_flush_denormals();
+    if (failed) atomic_store(&j->stop_at, w->met + 1);
+}
+
+/* The gradient and the loss of this rank's rows become those of all ranks: the same in every thread. */
+static void reduce_gradient(worker *w, double loss) {
+    const fbp_job *j = w->j;
+    int64_t n = j->tr->net.n_params;
+    if (w->t == 0) reduce(w, loss);
+    meet(w);
+    w->given_up =
+        !isfinite(j->tr->be.kernels->dtype == FBP_F32 ? (double)((float *)j->grad)[n] : ((double *)j->grad)[n]);
+}
+
+/* This rank has no row to learn from in this step. */
+static void clear_gradient(worker *w) {
+    const fbp_trainer *tr = w->j->tr;
+    size_t item = fbp_item(tr->be.kernels->dtype);
+    int64_t lo, hi;
+    fbp_share(tr->net.n_params, w->t, tr->n_threads, &lo, &hi);
+    memset((char *)w->j->grad + (size_t)lo * item, 0, (size_t)(hi - lo) * item);
+    meet(w);
+}
+
+/* The others wait for a rank that leaves early, for it cannot tell them otherwise. By thread 0. */
+static void excuse(worker *w) {
+    const fbp_job *j = w->j;
+    if (j->epoch->reduction && w->stopped && j->batch.rows && j->reduced <= j->batch.step) reduce(w, NAN);
+}
+
+/* ---- mini-batches --------------------------------------------------------------------------------- */
+
 /* The sum of the squares that the weight decay counts, as the sinks sum it. */
 static double weight_squares(const fbp_job *j) {
     const fbp_kernels *kernels = j->tr->be.kernels;
@@ -240,18 +289,21 @@ static double weight_squares(const fbp_job *j) {
     return sum;
 }
 
-/* A mini-batch: every pass, then the sums. */
+/* A mini-batch: every pass, then the sums. The loss is that of this rank. */
 static double run_batch(worker *w, const fbp_mini_batch *batch, const fbp_update *u) {
     const fbp_job *j = w->j;
     const fbp_trainer *tr = j->tr;
     const fbp_epoch *e = j->epoch;
     double loss = 0, squares = 0;
+    if (e->reduction && !batch->n) clear_gradient(w);
     for (int64_t done = 0; done < batch->n; done += tr->pass) {
         int64_t rows = fbp_min(batch->n - done, tr->pass);
         loss += run_pass(w, batch->row + done, rows, 1 / batch->total, done > 0, done + rows == batch->n ? u : NULL);
         if (w->stopped) return 0;
-        if (j->sink && j->sink->updates && !isfinite(loss)) return loss;
+        if (j->sink && j->sink->updates && !isfinite(loss)) break;
     }
+    if (e->reduction) reduce_gradient(w, loss / batch->total);
+    if (w->stopped || w->given_up || (j->sink && j->sink->updates && !isfinite(loss))) return loss;
     if (j->sink && j->sink->finish) {
         if (e->max_grad_norm > 0) {
             j->sink->measure(j, w->t, u);
@@ -267,6 +319,7 @@ static double run_batch(worker *w, const fbp_mini_batch *batch, const fbp_update
     } else if (e->alpha > 0 && w->t == 0) {
         squares = weight_squares(j);
     }
+    if (e->reduction && !e->reduction->counts_penalty) squares = 0;
     return (loss * e->loss_scale + 0.5 * e->alpha * squares) / batch->total;
 }
 
@@ -306,39 +359,74 @@ static void choose_batch(worker *w, int64_t row) {
         total = sum_weights(w, row, n);
         if (total != 0) break;
     }
-    w->j->batch = (fbp_mini_batch){row, fbp_min(e->n - row, n), total, fbp_mix(e->seed + fbp_mix((uint64_t)e->t + 1))};
+    n = fbp_min(e->n - row, n);
+    w->j->batch = (fbp_mini_batch){.row = row, .n = n, .end = row + n, .rows = n, .total = total};
+}
+
+/* The next step from `step` on in which some rank has weight. */
+static void choose_step(worker *w, int64_t step) {
+    const fbp_reduction *r = w->j->epoch->reduction;
+    while (step < r->n_steps && r->totals[step] == 0) step++;
+    fbp_mini_batch batch = {.row = step ? r->ends[step - 1] : 0, .step = step};
+    batch.end = batch.row;
+    if (step < r->n_steps) {
+        batch.end = r->ends[step];
+        batch.rows = r->rows[step];
+        batch.total = r->totals[step];
+        if (sum_weights(w, batch.row, batch.end - batch.row) != 0) batch.n = batch.end - batch.row;
+    }
+    w->j->batch = batch;
+}
+
+static void choose(worker *w) {
+    const fbp_epoch *e = w->j->epoch;
+    if (e->reduction)
+        choose_step(w, e->reduction->step);
+    else
+        choose_batch(w, e->row);
+    w->j->batch.drop_key = fbp_mix(e->seed + fbp_mix((uint64_t)e->t + 1));
+}
+
+static void note_done(fbp_epoch *e, const fbp_mini_batch *batch) {
+    e->row = batch->end;
+    e->t++;
+    if (e->reduction) e->reduction->step = batch->step + 1;
 }
 
 static void epoch_task(void *context, int t) {
     fbp_job *j = context;
     fbp_epoch *e = j->epoch;
-    const int64_t first = e->row;
+    const int64_t first = e->reduction ? e->reduction->step : e->row;
     int64_t steps = e->t;
     worker w = enter(j, t);
 
-    if (t == 0) choose_batch(&w, e->row);
+    if (t == 0) choose(&w);
     pack_weights(&w);
     fbp_mini_batch batch = j->batch; /* chosen anew only after the barriers of this one */
-    while (!w.stopped && batch.n) {
-        double rate = e->rates ? e->rates[(batch.row - first) / e->batch] : e->learning_rate;
+    while (!w.stopped && batch.rows) {
+        int64_t number = e->reduction ? batch.step - first : (batch.row - first) / e->batch;
+        double rate = e->rates ? e->rates[number] : e->learning_rate;
         fbp_update update = update_of(e, j->tr->optimizer, batch.total, rate, steps + 1);
         double loss = run_batch(&w, &batch, &update);
         if (w.stopped) break;
-        if (t == 0) e->loss_sum += loss * (double)batch.n;
-        if (!isfinite(loss)) {
+        if (t == 0 && !(w.given_up && isfinite(loss))) e->loss_sum += loss * (double)batch.rows;
+        if (w.given_up || !isfinite(loss)) {
             if (t == 0) e->finite = 0;
             break;
         }
         steps++;
         if (t == 0) {
-            e->row = batch.row + batch.n;
-            e->t = steps;
-            choose_batch(&w, e->row);
+            note_done(e, &batch);
+            choose(&w);
         }
         meet(&w);
         batch = j->batch;
     }
-    if (t == 0 && !w.stopped) e->row = batch.row; /* also over rows without weight */
+    if (t == 0 && !w.stopped) { /* also over rows without weight */
+        e->row = batch.row;
+        if (e->reduction) e->reduction->step = batch.step;
+    }
+    if (t == 0) excuse(&w);
     leave(&w);
 }
 
@@ -363,7 +451,7 @@ static void value_grad_task(void *context, int t) {
     fbp_job *j = context;
     fbp_epoch *e = j->epoch;
     worker w = enter(j, t);
-    if (t == 0) j->batch = (fbp_mini_batch){.n = e->n, .total = e->sum ? 1 : sum_weights(&w, 0, e->n)};
+    if (t == 0) j->batch = (fbp_mini_batch){.n = e->n, .rows = e->n, .total = e->sum ? 1 : sum_weights(&w, 0, e->n)};
     pack_weights(&w);
     if (!w.stopped) {
         fbp_update update = {.alpha = e->alpha / j->batch.total};

@@ -17,25 +17,29 @@ struct fbp_trainer {
     fbp_arena arena, kept;
     fbp_tape tape;
     fbp_pool *pool;
-    int64_t batch;               /* rows of a mini-batch */
-    int64_t pass;                /* rows of one pass over the arena, <= batch */
-    int64_t tile;                /* rows of one tile of a pass; from shapes alone */
-    int64_t joined_rows;         /* rows that go through the layers together where cuts are free */
+    int64_t batch;                        /* rows of a mini-batch */
+    int64_t pass;                         /* rows of one pass over the arena, <= batch */
+    int64_t tile;                         /* rows of one tile of a pass; from shapes alone */
+    int64_t joined_rows;                  /* rows that go through the layers together where cuts are free */
     int n_threads, forward_only;
-    int keep_grad, asks, grad_x; /* see fbp_config */
-    char *scratch, *part;        /* of every thread: scratch of the products; dW of joined tiles, or a db */
+    int keep_grad, reduces, asks, grad_x; /* see fbp_config */
+    char *scratch, *part;                 /* of every thread: scratch of the products; dW of joined tiles, or a db */
     size_t scratch_bytes, part_bytes;
-    double *loss_part;           /* per row tile */
-    double *square_part;         /* sum of squared weights per weight tile, over the layers */
-    double *norm_part;           /* sum of squared gradient per weight tile, then per bias; with keep_grad */
-    int grad_is_whole;           /* there is a `grad`: see keeps_grad */
-    void *grad;                  /* the gradient of a mini-batch, n_params; NULL where it is used piece by piece */
+    double *loss_part;                    /* per row tile */
+    double *square_part;                  /* sum of squared weights per weight tile, over the layers */
+    double *norm_part;                    /* sum of squared gradient per weight tile, then per bias; with keep_grad */
+    int grad_is_whole;                    /* there is a `grad`: see keeps_grad */
+    void *grad; /* the gradient of a mini-batch, n_params, and if it is reduced the loss; NULL where it
+                                  * is used piece by piece */
 };
 
-/* Rows row..row+n of the source, whose weights sum to total. */
+/* Rows row..row+n of the source, and where there are several ranks the rows of the others. */
 typedef struct {
-    int64_t row, n;    /* n = 0: there is none */
-    double total;
+    int64_t row, n;    /* n = 0: only other ranks have any with weight */
+    int64_t end;       /* of this rank's rows, with those that have no weight */
+    int64_t step;      /* of several ranks */
+    int64_t rows;      /* of all ranks; 0: there is no mini-batch */
+    double total;      /* weight of all ranks' rows */
     uint64_t drop_key; /* of its dropout */
 } fbp_mini_batch;
 
@@ -52,6 +56,7 @@ typedef struct {
     int drops;                   /* dropout is on */
     fbp_mini_batch batch;        /* written by thread 0 before a barrier, read by all after it */
     double polled;               /* when thread 0 asked poll last */
+    int64_t reduced;             /* steps that the other ranks have been met in; of thread 0 */
     _Atomic int64_t stop_at;     /* all leave after so many barriers; set once, by thread 0 */
 } fbp_job;
 
@@ -75,7 +80,8 @@ typedef struct fbp_sink {
 
 /* update: the optimizer takes every piece while it is in cache, and the gradient never exists.
  * keep:   the gradient is the result.
- * reduce: it is kept, added up over passes if there are several, and the optimizer follows when it is whole. */
+ * reduce: it is kept, added up over passes and over ranks if there are several, and the optimizer follows when it is
+ *         whole. */
 extern const fbp_sink fbp_sink_update, fbp_sink_keep, fbp_sink_reduce;
 
 /* Of a gradient that is measured. */

@@ -155,7 +155,7 @@ static void lay_out_kept(fbp_trainer *tr) {
     tr->grad = NULL;
     tr->part_bytes = 0;
     if (tr->optimizer != FBP_OPT_none && training && tr->grad_is_whole) {
-        tr->grad = fbp_arena_take(kept, "grad", -1, tr->net.n_params, 1, item);
+        tr->grad = fbp_arena_take(kept, "grad", -1, tr->net.n_params + (tr->reduces != 0), 1, item);
     } else if (tr->optimizer != FBP_OPT_none && training) {
         int64_t part = 0; /* numbers */
         for (int l = 0; l < tr->net.n_layers; l++) {
@@ -201,11 +201,11 @@ static int grad_is_small(const fbp_trainer *tr) {
     return FBP_SMALL_SHARE * bytes <= (double)tr->arena.cursor;
 }
 
-/* Is the gradient of a mini-batch kept until it is whole? Several passes add it up. One pass uses it piece by piece, as
+/* Is the gradient of a mini-batch kept until it is whole? Several passes or ranks add it up. One pass uses it piece by piece, as
  * it is made; but a mini-batch that has begun to do so cannot be given up, and a slow one ought to hear its caller. */
 static int keeps_grad(const fbp_trainer *tr) {
     double flops = 6.0 * (double)tr->pass * (double)tr->net.n_products;
-    return tr->keep_grad || tr->pass < tr->batch || (flops > FBP_SLOW_FLOPS && grad_is_small(tr));
+    return tr->keep_grad || tr->reduces || tr->pass < tr->batch || (flops > FBP_SLOW_FLOPS && grad_is_small(tr));
 }
 
 /* The rows of a pass if memory does not matter: as many as a mini-batch has, or as a weight tile can take at once if
@@ -300,6 +300,7 @@ fbp_status fbp_trainer_new(fbp_trainer **out, const fbp_config *config, int meas
     tr->optimizer = config->optimizer;
     tr->forward_only = config->forward_only;
     tr->keep_grad = config->keep_grad;
+    tr->reduces = config->reduces;
     tr->asks = config->asks;
     tr->grad_x = config->input_grad;
     tr->batch = config->batch;

@@ -1,24 +1,26 @@
-"""The command line: ``python -m fastbp demo | fit | predict | info | plan``."""
+"""The command line: ``python -m fastbp demo | fit | predict | export | info | plan``."""
 
 import contextlib
 import os
 import sys
 import warnings
 
-from ._commands import demo, fit, info, plan, predict
+from ._commands import demo, export, fit, info, plan, predict
 from ._commands.options import Parser
 from ._version import __version__
 
 _DESCRIPTION = """\
 Multilayer perceptrons on the CPU, fast and in little memory.
 
-For tables in files: `fit` trains and saves a model, `predict` uses it.
+For tables in files: `fit` trains and saves a model, `predict` uses it, `export`
+makes a file of C or an ONNX model of it.
 For programs: `info` shows what fastbp runs on, `plan` the memory of a fit.
 """
 _EPILOG = """\
 examples:
   fastbp fit cancer.csv --target target
   fastbp predict cancer.fastbp cancer.csv --out predictions.csv
+  fastbp export cancer.fastbp --c cancer.c
   fastbp plan --help
 
 exit codes: 0 done; 2 wrong arguments, or a file that cannot be read or
@@ -109,7 +111,7 @@ def parser():
         title="commands",
         description="`fastbp COMMAND --help` tells more",
     )
-    for command in (demo, fit, predict, info, plan):
+    for command in (demo, fit, predict, export, info, plan):
         command.add(commands)
     return top
 

@@ -4,6 +4,7 @@
 """
 
 import functools
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -17,6 +18,8 @@ from sklearn.utils._param_validation import (
 
 from . import _core, _fit, _online, _onnx
 from ._callbacks import TEMPORARY, CallbackSupportMixin
+from ._datasets import is_dataset
+from ._distributed import tell_the_others
 from ._history import history_of
 from ._input.arguments import DTYPES
 from ._notebook import ShowsPlan
@@ -75,6 +78,8 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
         "scoring": [str, callable, None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_interval": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init_subclass__(cls, **kwargs):
@@ -118,6 +123,8 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         ema_decay,
         scoring,
         max_time,
+        checkpoint,
+        checkpoint_interval,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -153,16 +160,18 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         self.ema_decay = ema_decay
         self.scoring = scoring
         self.max_time = max_time
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
 
     # Each subclass says what its targets are:
     #   _settings_of, which `_online` watches: the values of our own parameters, whatever a
     #   subclass of the user's makes of them
     #   _y_numeric, whether y holds numbers
     #   _check_target(y, one_epoch, classes) -> a row of _losses, y or the codes of its labels
-    #   _class_weights(codes) -> for `_input.weights.weights_of_rows`; None for no
+    #   _class_weights(codes, counts) -> for `_input.weights.weights_of_rows`; None for no
     #   weights
 
-    def _class_weights(self, codes):
+    def _class_weights(self, codes, counts=None):
         return None
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -182,23 +191,31 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input. float32, float64 and CSR are read in place, whatever the strides and whatever
-            `dtype` the network has; anything else is converted.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, a multilabel indicator matrix, or real numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows: finite, with a sum above zero.
-        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            `dtype` the network has; anything else is converted. A ``pyarrow.dataset.Dataset`` is
+            read block by block while the engine trains, and may be larger than memory; then
+            `max_memory` caps all that the fit has. Its columns but those of y and of the weights
+            are the features: numbers or booleans without nulls.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Class labels, a multilabel indicator matrix, or real numbers; with a dataset the name of
+            their column, or names.
+        sample_weight : array-like of shape (n_samples,), or str, default=None
+            Weights of the rows: finite, with a sum above zero; with a dataset the name of their
+            column.
+        X_val : {array-like, sparse matrix, pyarrow Dataset} of shape (n_val, n_features), \
+default=None
             Input of rows to validate on, which are not trained on. With `early_stopping` they
             take the place of those that it would hold out, and `validation_fraction` is not used.
             Without, and with "lbfgs", they are only watched: `validation_loss_curve_`,
             `validation_scores_` and `history_` show how they do, nothing stops and the last
             weights stay. In a `Pipeline` with ``transform_input=["X_val"]`` they are transformed
-            as `X` is.
-        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            as `X` is. A dataset is read into memory; `y_val` and `sample_weight_val` then are names
+            of columns.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), or str or list of str, \
+default=None
             Targets of these rows; of a classifier no labels but those in `y`.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        sample_weight_val : array-like of shape (n_val,), or str, default=None
             Weights of these rows in their loss and score: finite, with a sum above zero. Those of
             a classifier's `class_weight` multiply them there.
         coef_init : list of array-like of shape (in, out), default=None
@@ -216,7 +233,10 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         ------
         ValueError, TypeError
             For input that does not fit, leaving the estimator as it was; or when the loss stops
-            being finite, leaving the last finite parameters in `coefs_` and `intercepts_`.
+            being finite, leaving the last finite parameters in `coefs_` and `intercepts_`; or for
+            files of a dataset that change during the fit.
+        OSError
+            For files of a dataset that cannot be read.
         Exception
             What a scorer or a callback raises ends the fit: the estimator stays fitted, with the
             best weights so far with `early_stopping`, else with the present ones.
@@ -234,6 +254,11 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
 
     def _learn_online(self, X, y, sample_weight, classes=None):
         """One epoch, for ``partial_fit``."""
+        if is_dataset(X):
+            raise TypeError(
+                "X is a dataset: partial_fit takes arrays, and trains on them once. fit takes a "
+                "dataset, and goes on with it where warm_start=True."
+            )
         if not _online.step(self, X, y, sample_weight, classes):
             self._fit_one_epoch(X, y, sample_weight, classes)
         return self
@@ -256,9 +281,13 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
                 unknown[name] = value
         if not unknown:
             return
-        validate_parameter_constraints(
-            self._parameter_constraints, unknown, caller_name=cls.__name__
-        )
+        try:
+            validate_parameter_constraints(
+                self._parameter_constraints, unknown, caller_name=cls.__name__
+            )
+        except ValueError as error:
+            tell_the_others(error)
+            raise
         if len(_valid) > _MOST_VALID:
             _valid.clear()
         for name, value in unknown.items():
@@ -293,7 +322,7 @@ class BaseMLP(ShowsPlan, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input.
 
         Returns

@@ -62,6 +62,11 @@ class FitTasks:
         self._root = estimator._init_callback_context(max_subtasks=max_iter)
         self._root.call_on_fit_task_begin(**self._data)
 
+    def pass_over(self, n_tasks):
+        """So many epochs or iterations are done, of which nobody is told again."""
+        for _ in range(n_tasks if self._followed else 0):
+            self._root.subcontext(task_name=self._task_name)
+
     def begin(self):
         """An epoch or iteration begins, if it has not yet."""
         if self._task is None and self._followed:

@@ -92,7 +92,7 @@ cdef extern from "fastbp.h" nogil:
         double label_smoothing
         const double *dropout
         int64_t max_rows
-        int input_grad, keep_grad, asks
+        int input_grad, keep_grad, reduces, asks
         const fbp_encoding *encoding
         int input_scale
         const double *param_rates
@@ -136,6 +136,15 @@ cdef extern from "fastbp.h" nogil:
         int raw
         void **hidden
 
+    ctypedef struct fbp_reduction:
+        int64_t n_steps
+        const int64_t *ends
+        const int64_t *rows
+        const double *totals
+        int counts_penalty
+        int (*reduce)(void *context, void *grad, int64_t n) noexcept nogil
+        int64_t step
+
     ctypedef struct fbp_epoch:
         const fbp_data *data
         const int64_t *order
@@ -149,6 +158,7 @@ cdef extern from "fastbp.h" nogil:
         void *ema
         double ema_decay
         uint64_t seed
+        int64_t before
         int sum
         void *grad_x
         int clip
@@ -156,6 +166,7 @@ cdef extern from "fastbp.h" nogil:
         const fbp_output *output
         int (*poll)(void *context) noexcept nogil
         void *poll_context
+        fbp_reduction *reduction
         int64_t row, t
         double loss_sum
         int finite

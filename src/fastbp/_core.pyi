@@ -44,6 +44,7 @@ def plan(
     forward_only: bool = False,
     *,
     keep_grad: bool = False,
+    reduces: bool = False,
     asks: bool = False,
 ) -> _Plan: ...
 
@@ -72,6 +73,22 @@ FINITE_SHARE: int
 def environment(*names: str) -> tuple[str | None, ...]: ...
 def all_finite(X: np.ndarray | Data, n_threads: int = 1, dtype: str = "float64") -> bool: ...
 
+class Reduction:
+    @property
+    def step(self) -> int: ...
+    def __init__(
+        self,
+        ends: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        totals: NDArray[np.float64],
+        allreduce: Callable[[Any, NDArray[Any]], Any],
+        in_place: Any,
+        *,
+        counts_penalty: bool,
+        interrupted: Callable[[], bool] | None = None,
+        step: int = 0,
+    ) -> None: ...
+
 class Trainer:
     @property
     def dtype(self) -> np.dtype[Any]: ...
@@ -95,6 +112,10 @@ class Trainer:
     def n_threads(self) -> int: ...
     @property
     def updates(self) -> int: ...
+    @property
+    def rows_done(self) -> int: ...
+    @property
+    def loss_sum(self) -> float: ...
     def __init__(
         self,
         layer_sizes: Sequence[int],
@@ -115,6 +136,7 @@ class Trainer:
         max_rows: int = 0,
         input_grad: bool = False,
         keep_grad: bool = False,
+        reduces: bool = False,
         asks: bool = False,
         encoding: Encoding | None = None,
         input_scale: bool = False,
@@ -123,6 +145,7 @@ class Trainer:
     ) -> None: ...
     def plan(self) -> _Plan: ...
     def buffers(self) -> list[tuple[str, int, int]]: ...
+    def begin(self, row: int, loss_sum: float) -> None: ...
     def train_epoch(
         self,
         params: _Floats,
@@ -147,6 +170,11 @@ class Trainer:
         ema_decay: float = 0.0,
         seed: int = 0,
         ask: _Ask | None = None,
+        row: int = 0,
+        loss_sum: float = 0.0,
+        until: float | None = None,
+        before: int = 0,
+        reduction: Reduction | None = None,
     ) -> tuple[float, int, bool]: ...
     def value_and_grad(
         self,

@@ -4,12 +4,14 @@ turns a status into an exception; validation of what users pass is the Python la
 import builtins
 import collections
 import os
+import time
 
 import numpy as np
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
+from libc.math cimport HUGE_VAL
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, getenv
 from libc.string cimport memcpy, memset
@@ -304,11 +306,16 @@ cdef _refuse_fork(int forks, who):
 
 
 cdef int _poll(void *trainer) noexcept with gil:
-    """Runs the signal handlers that wait; 1 if the call of the Trainer must end, for the reason in its `reason`."""
+    """Runs the signal handlers that wait; 1 if the call of the Trainer must end: for the reason in its `reason`, or
+    because its time is up."""
     cdef int forks = _forks
     try:
         PyErr_CheckSignals()
         _refuse_fork(forks, "a signal handler")
+        if (<Trainer>trainer).reduction is not None:
+            (<Trainer>trainer).reduction.hear()
+        if (<Trainer>trainer)._has_done_enough():
+            return 1
     except BaseException as error:
         (<Trainer>trainer).reason = error
         if forks != _forks:
@@ -329,6 +336,68 @@ cdef int _ask(void *trainer, const fbp_question *question) noexcept with gil:
             fbp_trainer_forget_team((<Trainer>trainer).c)
         return 1
     return 0
+
+
+cdef int _reduce(void *trainer, void *vector, int64_t n) noexcept with gil:
+    """Lets the ranks add up their vectors; 1 if that failed, for the reason in the `reason` of the Trainer."""
+    try:
+        (<Trainer>trainer)._add_up(vector, n)
+    except BaseException as error:
+        (<Trainer>trainer).reason = error
+        return 1
+    return 0
+
+
+cdef class Reduction:
+    """An epoch that several ranks make together: see fbp_reduction of csrc/fastbp.h. It is used once.
+
+    Parameters
+    ----------
+    ends : int64 ndarray of shape (n_steps,), rows of this rank up to the end of each step
+    rows : int64 ndarray of shape (n_steps,), rows of all ranks in each step
+    totals : float64 ndarray of shape (n_steps,), their sums of weights
+    allreduce : callable
+        ``allreduce(in_place, vector)`` adds up a vector, of the dtype of the net, over the ranks, in place. It is
+        called directly, as `Allreduce` of a communicator: no Python code in which a signal might raise comes between.
+    in_place : object
+    counts_penalty : bool, the L2 penalty is in the loss sum of this rank
+    interrupted : callable or None, ``interrupted()`` is asked now and then whether the call is to raise
+        KeyboardInterrupt, which a signal handler must not do: it might be in the middle of `allreduce`
+    step : int, where to begin: steps before it are done
+    """
+
+    cdef fbp_reduction c
+    cdef object keep, allreduce, in_place, interrupted
+    cdef int64_t most  # rows of a step of this rank
+
+    def __init__(self, ends, rows, totals, allreduce, in_place, *, bint counts_penalty, interrupted=None,
+                 int64_t step=0):
+        n_steps = len(ends)
+        self.keep = [np.ascontiguousarray(ends, np.int64), np.ascontiguousarray(rows, np.int64),
+                     np.ascontiguousarray(totals, np.float64)]
+        if any(a.shape != (n_steps,) for a in self.keep) or not 0 <= step <= n_steps:
+            raise ValueError("ends, rows and totals need one number per step, and step is one of them; got shapes "
+                             f"{[a.shape for a in self.keep]} and step={step}")
+        counts = np.diff(self.keep[0], prepend=0)
+        if n_steps == 0 or counts.min() < 0 or (self.keep[1] < 1).any():
+            raise ValueError("ends must not fall, and rows of all ranks be 1 or more, of one step or more; got "
+                             f"ends={ends!r} and rows={rows!r}")
+        self.most = counts.max()
+        self.allreduce, self.in_place, self.interrupted = allreduce, in_place, interrupted
+        self.c = fbp_reduction(
+            n_steps=n_steps, ends=<const int64_t *>cnp.PyArray_DATA(self.keep[0]),
+            rows=<const int64_t *>cnp.PyArray_DATA(self.keep[1]),
+            totals=<const double *>cnp.PyArray_DATA(self.keep[2]), counts_penalty=counts_penalty, reduce=_reduce,
+            step=step)
+
+    @property
+    def step(self):
+        """Steps done."""
+        return self.c.step
+
+    cdef hear(self):
+        if self.interrupted is not None and self.interrupted():
+            raise KeyboardInterrupt
 
 
 cdef class Trainer:
@@ -356,6 +425,7 @@ cdef class Trainer:
     max_rows : int, rows of a pass over the arena at most; 0 for those of a mini-batch
     input_grad : bool, `value_and_grad` may be asked for the gradient by X
     keep_grad : bool, `train_epoch` makes the gradient of a mini-batch whole first, which `max_grad_norm` needs
+    reduces : bool, `train_epoch` makes it whole and has room for one number more, which a `Reduction` needs
     asks : bool, there is room for the answers of `ask`: a loss of the caller's own, see `train_epoch`
     encoding : Encoding or None, X will be a table that is encoded like this: one number a cell
     input_scale : bool, with `encoding`, there is a factor of every input among the parameters: "s[0]"
@@ -381,17 +451,25 @@ cdef class Trainer:
     cdef int owner_forks  # as many as when it began
     cdef object reason  # the exception that ends the call early
     cdef object asked  # what answers for the loss in this call, or None
+    cdef Reduction reduction  # that of this call, or None
+    cdef object vector  # what it adds up, seen as an array
     cdef bint has_y  # the data of this call
     cdef int n_columns  # of their y
     cdef readonly object dtype, param_dtype
     cdef public object memory_plan  # a note of its users: the `MemoryPlan` of `plan()`
     cdef readonly tuple layer_sizes
-    cdef readonly int64_t updates  # made by the last train_epoch, also by one that was interrupted
+    cdef const fbp_epoch *epoch  # that train_epoch is in; NULL: it is in none
+    cdef int64_t first_update  # of that call
+    cdef double until  # when it is to end, by time.monotonic
+    # Of the last train_epoch, also of one that ended early: updates made, rows done, and the sum over their
+    # mini-batches of loss times rows, in which the call may have been given a part already.
+    cdef readonly int64_t updates, rows_done
+    cdef readonly double loss_sum
 
     def __cinit__(self, layer_sizes, activations, loss, dtype, batch_size, optimizer="none", n_threads=1,
                   max_memory=0, sparse=False, forward_only=False, measure=False, param_dtype=None, loss_params=(),
-                  label_smoothing=0.0, dropout=(), max_rows=0, input_grad=False, keep_grad=False, asks=False,
-                  Encoding encoding=None, bint input_scale=False, rates=(), decays=()):
+                  label_smoothing=0.0, dropout=(), max_rows=0, input_grad=False, keep_grad=False, reduces=False,
+                  asks=False, Encoding encoding=None, bint input_scale=False, rates=(), decays=()):
         cdef int n = len(layer_sizes), n_rows = fbp_params_count(n - 1, input_scale)
         cdef double *numbers
         cdef fbp_status status
@@ -427,8 +505,8 @@ cdef class Trainer:
             batch=batch_size, n_threads=n_threads, max_memory=max_memory, sparse=sparse,
             forward_only=forward_only, params_f32=_float_of(param_dtype or dtype, "param_dtype") == FBP_F32,
             blas=scipy_blas(), loss_params=NULL, label_smoothing=label_smoothing, dropout=NULL, max_rows=max_rows,
-            input_grad=input_grad, keep_grad=keep_grad, asks=asks, encoding=NULL, input_scale=input_scale,
-            param_rates=NULL, param_decays=NULL)
+            input_grad=input_grad, keep_grad=keep_grad, reduces=reduces, asks=asks, encoding=NULL,
+            input_scale=input_scale, param_rates=NULL, param_decays=NULL)
         if loss_params:
             self.config.loss_params = numbers
         numbers += <int>len(loss_params)
@@ -568,7 +646,7 @@ cdef class Trainer:
     cdef _leave(self):
         """End a call: raises the exception that has ended it early."""
         self.owner = 0
-        self.asked = None
+        self.asked = self.reduction = self.vector = None
         if self.reason is not None:
             reason, self.reason = self.reason, None
             raise reason
@@ -644,6 +722,24 @@ cdef class Trainer:
         memcpy(q.loss, cnp.PyArray_DATA(loss), loss.nbytes)
         memcpy(q.d_output, cnp.PyArray_DATA(d_output), d_output.nbytes)
 
+    cdef _let_reduce(self, fbp_epoch *e, Reduction reduction):
+        if reduction is None:
+            return
+        if not self.config.reduces:
+            raise ValueError("reduction needs a Trainer made with reduces=True")
+        if reduction.keep[0][-1] != e.n or reduction.most > e.batch:
+            raise ValueError(f"reduction has {reduction.keep[0][-1]} rows in steps of up to {reduction.most}, the "
+                             f"epoch has {e.n} in steps of up to {e.batch}")
+        e.reduction = &reduction.c
+
+    cdef _add_up(self, void *vector, int64_t n):
+        cdef cnp.npy_intp shape = n
+        if self.vector is None:
+            array = cnp.PyArray_SimpleNewFromData(1, &shape, self.dtype.num, vector)
+            cnp.set_array_base(array, self)
+            self.vector = array
+        self.reduction.allreduce(self.reduction.in_place, self.vector)
+
     cdef _check_targets(self, Data data):
         n_outputs = self.layer_sizes[-1]
         columns = n_outputs // fbp_loss_outputs[<int>self.config.loss]
@@ -654,28 +750,51 @@ cdef class Trainer:
         if data.c.y_dtype != FBP_I32 and data.c.outputs != columns:
             raise ValueError(f"y has {data.c.outputs} columns, the net has {n_outputs} outputs and takes {columns}")
 
+    cdef bint _has_done_enough(self) except -1:
+        """Whether the time of this call is up; not before it has made an update, so that every call gets on."""
+        if self.epoch == NULL or self.until == HUGE_VAL or self.epoch.t <= self.first_update:
+            return False
+        return time.monotonic() >= self.until
+
+    def begin(self, int64_t row, double loss_sum):
+        """Note where the next `train_epoch` begins: what it says of itself is right if an interrupt comes before it."""
+        self.updates, self.rows_done, self.loss_sum = 0, row, loss_sum
+
     def train_epoch(self, params, state, Data data, order, batch_size, *, double alpha, double learning_rate,
                     double beta_1=0.9, double beta_2=0.999, double epsilon=1e-8, double momentum=0.9,
                     int64_t t=0, double loss_scale=1.0, bint clip_loss=False, double weight_decay=0.0, rates=None,
-                    double max_grad_norm=0.0, ema=None, double ema_decay=0.0, uint64_t seed=0, ask=None):
+                    double max_grad_norm=0.0, ema=None, double ema_decay=0.0, uint64_t seed=0, ask=None,
+                    int64_t row=0, double loss_sum=0.0, until=None, int64_t before=0,
+                    Reduction reduction=None):
         """One epoch over the rows `order` of `data` (None: all, as they stand), updating params and state.
+
+        An epoch may be made in several calls, with the same bits: the next one begins with the `rows_done` and the
+        `loss_sum` of the one before, with its updates added to `t`.
 
         Parameters
         ----------
-        rates : C-contiguous float64 ndarray with the learning rate of each update, or None for `learning_rate`
+        rates : C-contiguous float64 ndarray with the learning rate of each update from `row` on, or None for
+            `learning_rate`
         max_grad_norm : float, a longer gradient is shortened to this length; 0 for never
         ema : ndarray like params, or None
             The moving average: ``ema += (1 - ema_decay) * (params - ema)`` after each update.
-        seed : int, of the masks of dropout, which follow from it and from `t`
+        seed : int, of the masks of dropout, which follow from it, from `t` and from the row of the visit
         ask : callable or None, instead of the net's loss
             ``ask(first, output, y, sample_weight) -> (loss, d_output)`` for the rows of one pass, first.. of the visit:
             the output after the output activation and y of shape (n, n_outputs), weights of shape (n,) or None; the
             rows' losses of shape (n,) and their derivatives by the output of shape (n, n_outputs).
+        row : int, where to begin: rows before it are done
+        loss_sum : float, what the mini-batches before `row` came to
+        until : float or None, a time by time.monotonic after which the call ends, as soon as it has made an update
+        before : int, rows of the epoch that were visited before those of `data`
+        reduction : Reduction or None
+            Other ranks make these steps, too. `rates` and the epoch begin at its `step`, not at `row`; `loss_sum` is
+            the part of this rank; and where one of them ends early, none has made the update.
 
         Returns
         -------
         loss : float
-            Sum over mini-batches of loss times rows, over all rows.
+            `loss_sum` with that of this call, over all rows.
         steps : int
             Updates made.
         finite : bool
@@ -683,10 +802,12 @@ cdef class Trainer:
         """
         cdef fbp_epoch e
         cdef cnp.ndarray numbers
-        self.updates = 0
+        self.begin(row, loss_sum)
         self._check_ask(ask)
         self._prepare(&e, params, data, order, True)
         self._check_targets(data)
+        if not 0 <= row <= e.n:
+            raise ValueError(f"row must be between 0 and the {e.n} rows of the epoch, got {row}")
         if len(state) != fbp_optimizer_states[<int>self.config.optimizer] or not len(state) or self.config.forward_only:
             raise ValueError(f"state has {len(state)} vectors, which the optimizer of this Trainer does not take")
         for i in range(len(state)):
@@ -697,12 +818,15 @@ cdef class Trainer:
         e.alpha, e.learning_rate, e.momentum = alpha, learning_rate, momentum
         e.beta_1, e.beta_2, e.epsilon, e.t = beta_1, beta_2, epsilon, t
         e.loss_scale, e.clip, e.weight_decay, e.seed = loss_scale, clip_loss, weight_decay, seed
+        e.row, e.loss_sum, e.before = row, loss_sum, before
+        self._let_reduce(&e, reduction)
+        n_steps = -(-(e.n - row) // batch_size) if reduction is None else reduction.c.n_steps - reduction.c.step
         if rates is not None:
             numbers = rates
             if numbers.dtype != np.float64 or numbers.ndim != 1 or not numbers.flags.c_contiguous or \
-                    numbers.shape[0] < -(-e.n // batch_size):
+                    numbers.shape[0] < n_steps:
                 raise ValueError("rates must be a C-contiguous float64 array of one number per mini-batch, "
-                                 f"{-(-e.n // batch_size)}; got {rates.dtype} of shape {rates.shape}")
+                                 f"{n_steps}; got {rates.dtype} of shape {rates.shape}")
             e.rates = <const double *>cnp.PyArray_DATA(numbers)
         if max_grad_norm > 0 and not self.config.keep_grad:
             raise ValueError("max_grad_norm needs a Trainer made with keep_grad=True")
@@ -711,9 +835,12 @@ cdef class Trainer:
             e.ema, e.ema_decay = self._vector(ema, "ema"), ema_decay
         self._enter()
         self._let_answer(&e, data, ask)
+        self.reduction = reduction
+        self.epoch, self.first_update, self.until = &e, t, HUGE_VAL if until is None else until
         with nogil:
             fbp_trainer_epoch(self.c, &e)
-        self.updates = e.t - t
+        self.epoch = NULL
+        self.updates, self.rows_done, self.loss_sum = e.t - t, e.row, e.loss_sum
         self._leave()
         return e.loss_sum / max(e.n, 1), self.updates, bool(e.finite)
 
@@ -808,7 +935,7 @@ cdef class Trainer:
 
 
 def plan(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory=0, sparse=False,
-         forward_only=False, *, keep_grad=False, asks=False):
+         forward_only=False, *, keep_grad=False, reduces=False, asks=False):
     """The plan of a Trainer of these arguments, without allocating it."""
     return Trainer(layer_sizes, activations, loss, dtype, batch_size, optimizer, n_threads, max_memory, sparse,
-                   forward_only, True, keep_grad=keep_grad, asks=asks).plan()
+                   forward_only, True, keep_grad=keep_grad, reduces=reduces, asks=asks).plan()

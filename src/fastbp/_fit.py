@@ -6,7 +6,7 @@ scikit-learn's checks, which write into the estimator that they check, are given
 """
 
 import copy
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
 from numbers import Integral
@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, _lbfgs, _loops
+from . import _core, _data_parallel, _distributed, _lbfgs, _loops
 from ._availability import check_online
 from ._callbacks import FitTasks, has_callbacks
+from ._checkpoints.fingerprint import fingerprint, start_of
+from ._checkpoints.keeper import NOBODY, Keeper, Nobody
+from ._datasets import is_dataset
+from ._distributed import Ranks, active, agreeing, alike
 from ._history import CURVES, clear_history
 from ._input.arguments import (
     check_activation,
@@ -31,6 +35,7 @@ from ._input.arrays import check_initial, finite_data, validated_sample_weight
 from ._input.targets import far_from_zero, rows_and_targets_of
 from ._input.weights import weights_of_rows
 from ._losses import Loss, with_output
+from ._maps import MapRows, is_beyond_memory
 from ._optim import SOLVERS
 from ._params import Parameters, draw, init_coef, layer_activations
 from ._predict import few_non_zeros
@@ -62,12 +67,14 @@ class Given(NamedTuple):
     X: Any
     target: np.ndarray  # y as the core takes it
     sample_weight: np.ndarray | None
-    data: _core.Data  # of these three
+    data: _core.Data | Any  # of these three; of a dataset a `Stream`, and X is None
     loss: Loss
     initial: dict  # parameters to start from, by the name of the argument; None if not given
     validation: ValidationSet | None  # of the caller's own
     scorer: Any  # as `check_scoring` gives it
     y: Any  # validated, where a scorer wants it
+    learnt: Any = None  # of a dataset, as `_datasets._check.learn` gives it
+    n_rows: int = 0  # of all ranks
 
 
 class Job(NamedTuple):
@@ -82,12 +89,14 @@ class Job(NamedTuple):
     seed: int  # of the masks of dropout
     trainer: _core.Trainer
     trainer_arguments: tuple
-    order: _loops.RowOrder | None  # of the rows to train on; None for L-BFGS
+    rows: Any  # to train on: `_loops.Rows`, of a dataset `StreamRows`; None for L-BFGS in memory
     validation: Validation | None  # None if no rows are watched
     batch_size: int
     loss_scale: float
+    keeper: Keeper | Nobody = NOBODY  # of its checkpoint
     tasks: FitTasks | None = None  # for callbacks, if there are any
     progress: Progress | None = None  # if it is shown
+    ranks: Ranks | None = None  # that train together; None: this process alone
 
 
 def fit(
@@ -101,16 +110,30 @@ def fit(
     draft = copy.copy(estimator)
     before = vars(draft).copy()
     vars(draft).pop("_steady", None)  # holds the parameters of before
-    given = check(draft, X, y, sample_weight, one_epoch, classes, initial, validation)
-    job = prepare(draft, given, began)
+    ranks = active()
+    with ExitStack() as stack:
+        stack.enter_context(_distributed.fitting(ranks))
+        with agreeing(ranks):
+            given = check(draft, X, y, sample_weight, one_epoch, classes, initial, validation)
+            keeper = Nobody(began) if one_epoch else _data_parallel.keeper_of(draft, began)
+            stack.enter_context(keeper)
+            job = prepare(draft, given, keeper)
+        return _fit(estimator, before, draft, job, (X, y, sample_weight))
+
+
+def _fit(estimator, before, draft, job, passed):
+    one_epoch = job.given.one_epoch
     try:
         if not one_epoch:
-            job = followed(estimator, job, X, y, sample_weight)
+            with agreeing(job.ranks):
+                job = followed(estimator, job, *passed)
         commit(estimator, before, draft, job)
         del before, draft  # and with them the parameters of before
         train(estimator, job)
     finally:
         # A whole fit is seldom followed by another of its shape at once, and leaves no thread.
+        if job.given.learnt is not None:
+            job.rows.close()
         if one_epoch or estimator.warm_start or job.trainer.n_threads == 1:
             give_back(job.trainer, job.trainer_arguments)
     return job
@@ -123,7 +146,7 @@ def followed(estimator, job, X, y, sample_weight):
         present = partial(_present_attributes, estimator, job)
         tasks = FitTasks(estimator, X, y, sample_weight, present, unit, estimator.max_iter)
         job = job._replace(tasks=tasks)
-    if estimator.verbose == PROGRESS:
+    if estimator.verbose == PROGRESS and _distributed.is_first():
         bar = Progress(unit, estimator.max_iter, estimator.max_time, job.began)
         job = job._replace(progress=bar)
     return job
@@ -149,17 +172,11 @@ def _present_attributes(estimator, job):
 def check(draft, X, y, sample_weight, one_epoch, classes, initial, validation):
     """Check the data and the parameters; the draft learns features and classes."""
     first = not hasattr(draft, "coefs_") or not (draft.warm_start or one_epoch)
-    hidden_layer_sizes = check_hidden_layer_sizes(draft.hidden_layer_sizes)
-    check_activation(draft.activation, len(hidden_layer_sizes))
-    dropout = check_dropout(draft.dropout, draft.input_dropout, len(hidden_layer_sizes))
-    if one_epoch:
-        check_online(draft)
-    elif SOLVERS[draft.solver].optimizer is None:
-        _refuse_mini_batches(draft)
-    max_memory = parse_max_memory(draft.max_memory)
-    resolve_n_threads(draft.n_threads, flops=0)  # for its errors
-    scorer = check_scoring(draft)
-
+    _data_parallel.compare_settings(draft, one_epoch, first, initial, validation)
+    settings = _check_settings(draft, one_epoch)
+    if is_dataset(X):
+        _distributed.refuse("A dataset", "arrays, each rank's own rows")
+        return _check_dataset(draft, X, y, sample_weight, first, settings, initial, validation)
     X, y = rows_and_targets_of(draft, X, y, first)
     if first:
         draft._x_dtype = X.dtype  # decides that of predictions
@@ -172,30 +189,86 @@ def check(draft, X, y, sample_weight, one_epoch, classes, initial, validation):
         loss = with_output(loss, out_activation, n_outputs)
         target = loss.target(y)
     if first:
-        draft._keeps_digits = draft._y_numeric and far_from_zero(target)
+        far = draft._y_numeric and far_from_zero(target)
+        draft._keeps_digits = _distributed.any_of_all(far)
     if sample_weight is not None:
         sample_weight = validated_sample_weight(sample_weight, X)
-    dtype = _arithmetic(draft, first, X)
+    dtype = _arithmetic(draft, first, X.dtype)
     class_weights = draft._class_weights(y)
     sample_weight = weights_of_rows(class_weights, y, sample_weight)
-    layer_sizes = (X.shape[1], *hidden_layer_sizes, n_outputs)
-    shapes = {"coef_init": [*pairwise(layer_sizes)]}
-    shapes["intercept_init"] = [(out,) for _, out in shapes["coef_init"]]
+    layer_sizes = (X.shape[1], *settings["hidden_layer_sizes"], n_outputs)
+    n_rows = _data_parallel.compare_data(draft, X, layer_sizes)
     return Given(
         one_epoch=one_epoch,
         first=first,
         layer_sizes=layer_sizes,
-        max_memory=max_memory,
-        dropout=dropout,
+        max_memory=settings["max_memory"],
+        dropout=settings["dropout"],
         X=X,
         target=target,
         sample_weight=sample_weight,
         data=finite_data(draft, X, target, sample_weight, dtype),
         loss=loss,
-        initial={name: check_initial(name, a, shapes[name]) for name, a in initial.items()},
+        initial=_check_initials(initial, layer_sizes),
         validation=check_validation_set(draft, X, loss, target, class_weights, validation, dtype),
-        scorer=scorer,
-        y=labels if callable(scorer) else None,
+        scorer=settings["scorer"],
+        y=labels if callable(settings["scorer"]) else None,
+        n_rows=n_rows,
+    )
+
+
+def _check_settings(draft, one_epoch):
+    """Check the parameters that need no data, and read those that need reading."""
+    hidden_layer_sizes = check_hidden_layer_sizes(draft.hidden_layer_sizes)
+    check_activation(draft.activation, len(hidden_layer_sizes))
+    dropout = check_dropout(draft.dropout, draft.input_dropout, len(hidden_layer_sizes))
+    if one_epoch:
+        check_online(draft)
+    elif SOLVERS[draft.solver].optimizer is None:
+        _refuse_mini_batches(draft)
+    resolve_n_threads(draft.n_threads, flops=0)  # for its errors
+    return {
+        "hidden_layer_sizes": hidden_layer_sizes,
+        "dropout": dropout,
+        "max_memory": parse_max_memory(draft.max_memory),
+        "scorer": check_scoring(draft),
+    }
+
+
+def _check_initials(initial, layer_sizes):
+    shapes = {"coef_init": [*pairwise(layer_sizes)]}
+    shapes["intercept_init"] = [(out,) for _, out in shapes["coef_init"]]
+    return {name: check_initial(name, a, shapes[name]) for name, a in initial.items()}
+
+
+def _check_dataset(draft, dataset, y, sample_weight, first, settings, initial, validation):
+    """The same for a dataset: its rows are read once, and nothing of them is kept."""
+    from ._datasets import _check as datasets
+
+    learnt = datasets.learn(draft, dataset, y, sample_weight, first)
+    targets = learnt.targets
+    dtype = np.dtype(_arithmetic(draft, first, learnt.source.x_dtype))
+    stream = datasets.stream_of(draft, learnt, dtype, settings["max_memory"])
+    layer_sizes = (stream.n_features, *settings["hidden_layer_sizes"], targets.n_outputs)
+    wants_labels = callable(settings["scorer"])
+    own = datasets.validation_of(draft, learnt, dtype, validation, wants_labels)
+    return Given(
+        one_epoch=False,
+        first=first,
+        layer_sizes=layer_sizes,
+        max_memory=0,  # all of it is shared out by the stream
+        dropout=settings["dropout"],
+        X=None,
+        target=targets.sample,
+        sample_weight=None,
+        data=stream,
+        loss=targets.loss,
+        initial=_check_initials(initial, layer_sizes),
+        validation=own,
+        scorer=settings["scorer"],
+        y=None,
+        learnt=learnt,
+        n_rows=stream.n_rows,
     )
 
 
@@ -225,47 +298,61 @@ def _refuse_mini_batches(draft):
         )
 
 
-def _arithmetic(draft, first, X):
+def _arithmetic(draft, first, x_dtype):
     """The dtype that a net of this dtype computes in, in which X must be finite."""
     if SOLVERS[draft.solver].optimizer is None:
         return "float64"
     if draft.dtype != "auto":
         return _dtype(draft)
-    return X.dtype if first else draft._parameters().flat.dtype
+    return x_dtype if first else draft._parameters().flat.dtype
 
 
-def prepare(draft, given, began):
+def prepare(draft, given, keeper):
     """Draw, split and allocate what training needs, in scikit-learn's order of random draws."""
     with _sizes_named(draft, given):
+        ranks = active()
         random_state = draft._random_state = generator_of(draft.random_state)
+        keeper.begin(random_state)
         kept = _initial(draft, given)
+        if ranks is not None:
+            # From here on what is drawn follows from one seed, and is another thing on each rank.
+            shared_seed = _data_parallel.begin(ranks, draft, given, kept, random_state)
+            random_state = _data_parallel.generator_of(shared_seed, ranks.rank)
+            draft._random_state = random_state
         stochastic = SOLVERS[draft.solver].optimizer is not None
+        in_double = _in_double(draft, given)
         rows = held_out = None
+        watched = given  # its rows are validated on
         if draft.early_stopping and stochastic and given.validation is None:
-            rows, held_out = _split(draft, given)
+            if given.learnt is not None:
+                given, watched = _hold_out(draft, given)
+            else:
+                rows, held_out = _split(draft, given)
         n_rows = given.data.n_rows if rows is None else len(rows)
-        shown = kept.as_dtype(np.float64) if _in_double(draft, given) else kept
+        shown = kept.as_dtype(np.float64) if in_double else kept
         optimizer = _optimizer(draft, given, shown.flat) if stochastic else None
         params = _trained(draft, given, optimizer, shown)
         seed = 0
         if given.dropout:
             seed = optimizer.seed or int(random_state.randint(1, np.iinfo(np.int32).max))
+            seed = seed if ranks is None else optimizer.seed or shared_seed
         batch_size = min(_LBFGS_ROWS, n_rows)
         if stochastic:
-            batch_size = clip_batch_size(draft.batch_size, n_rows)
+            most = n_rows if ranks is None else max(ranks.exchange("rows of a rank", n_rows))
+            batch_size = clip_batch_size(draft.batch_size, most)
         arguments = trainer_arguments(draft, given, params, optimizer, batch_size)
         trainer = take(arguments)
-        order = validation = None
-        if stochastic:
-            order = row_order(draft, given, n_rows, rows, batch_size, random_state)
+        visited = validation = None
         loss_scale = given.loss.loss_scale(given.layer_sizes[-1])
-        if held_out is not None or given.validation is not None:
+        if held_out is not None or watched.validation is not None:
             decides = draft.early_stopping and stochastic
-            validation = Validation(
-                given, held_out, trainer, shown, loss_scale, given.scorer, decides
-            )
-        return Job(
-            began=began,
+            watching = (watched, held_out, trainer, shown, loss_scale, given.scorer, decides)
+            if ranks is None:
+                validation = Validation(*watching)
+            else:
+                validation = _data_parallel.SharedValidation(ranks, *watching)
+        job = Job(
+            began=keeper.began,
             given=given,
             kept=kept,
             params=params,
@@ -274,29 +361,92 @@ def prepare(draft, given, began):
             seed=seed,
             trainer=trainer,
             trainer_arguments=arguments,
-            order=order,
+            rows=None,
             validation=validation,
             batch_size=batch_size,
             loss_scale=loss_scale,
+            ranks=ranks,
+            keeper=keeper,
         )
+        if given.learnt is not None:
+            visited = _rows_to_stream(draft, job)
+        elif stochastic and ranks is None:
+            visited = rows_to_visit(draft, given, n_rows, rows, batch_size, random_state)
+        elif stochastic:
+            shared = (given, ranks, rows, batch_size, shared_seed, draft.shuffle)
+            visited = _data_parallel.SharedRows(*shared)
+        job = job._replace(rows=visited)
+        keeper.compare(partial(_fingerprint, draft, job), _loop_of(job).vectors_of(job))
+        return job
 
 
-def row_order(draft, given, n_rows, rows, batch_size, random_state=None):
-    """The order of the rows to train on.
+def _hold_out(draft, given):
+    """Hold out rows of a dataset: what is given to train on, and what is to validate on."""
+    from ._datasets._held_out import hold_out
 
-    The one mini-batch of a ``partial_fit`` has all of them, so theirs makes no difference but of
-    rounding. It is not drawn unless somebody else draws from the generator, too.
+    source, targets = given.learnt.source, given.learnt.targets
+    stream, held_out = hold_out(draft, given.data, source, targets, callable(given.scorer))
+    return given._replace(data=stream), given._replace(validation=held_out)
+
+
+def _rows_to_stream(draft, job):
+    """The rows of a dataset, within `max_memory` with all else that the fit has."""
+    plan = plan_of(job.trainer)
+    vectors = [job.params.flat, *(job.optimizer.state if job.optimizer is not None else ())]
+    kept = sum(vector.nbytes for vector in vectors)
+    working = plan.total_bytes - kept
+    kept += whole_plan_of(job).total_bytes - plan.total_bytes
+    shuffles = draft.shuffle and job.optimizer is not None
+    random_state = draft._random_state if shuffles else None
+    return job.given.data.rows(job.batch_size, random_state, kept, working)
+
+
+def _loop_of(job):
+    """The module with the solver's loop."""
+    return _lbfgs if job.optimizer is None else _loops
+
+
+def _fingerprint(draft, job):
+    """What a checkpoint of this job is of."""
+    given = job.given
+    if given.learnt is not None:
+        data = given.learnt.fingerprint()
+    else:
+        data = {"X": given.X, "y": given.target, "sample_weight": given.sample_weight}
+    data["classes_"] = getattr(draft, "classes_", None)
+    if given.validation is not None:
+        own = given.validation
+        data |= {"X_val": own.rows, "y_val": own.target, "sample_weight_val": own.sample_weight}
+    for name, arrays in given.initial.items():
+        data |= {f"{name}[{i}]": array for i, array in enumerate(arrays or ())}
+    if not given.first:
+        data |= start_of(draft)
+    return fingerprint(draft, data, job.trainer, by_scipy=job.optimizer is None)
+
+
+def rows_to_visit(draft, given, n_rows, rows, batch_size, random_state=None):
+    """The rows to train on.
+
+    The one mini-batch of a ``partial_fit`` has all of them, so their order makes no difference but
+    of rounding. It is not drawn unless somebody else draws from the generator, too.
     """
     alone = given.one_epoch and n_rows <= batch_size and isinstance(draft.random_state, Integral)
-    shuffle = draft.shuffle and not alone
-    if shuffle and random_state is None:
+    if not draft.shuffle or alone:
+        random_state = None
+    elif random_state is None:
         random_state = generator_of(draft.random_state)
-    return _loops.RowOrder(n_rows, rows, shuffle, random_state)
+    if is_beyond_memory(given.X):
+        return MapRows(given.data, n_rows, rows, random_state, given.X, batch_size)
+    return _loops.Rows(given.data, n_rows, rows, random_state)
 
 
 def threads_of(draft, batch_size, params):
-    """Threads of the trainer."""
-    return resolve_n_threads(draft.n_threads, flops=6.0 * batch_size * params.flat.size)
+    """Threads of the trainer; ranks of one machine share its cores."""
+    n_threads = resolve_n_threads(draft.n_threads, flops=6.0 * batch_size * params.flat.size)
+    ranks = active()
+    if draft.n_threads is not None or ranks is None:
+        return n_threads
+    return max(1, n_threads // ranks.neighbours)
 
 
 def trainer_arguments(draft, given, params, optimizer, batch_size):
@@ -310,9 +460,10 @@ def trainer_arguments(draft, given, params, optimizer, batch_size):
         optimizer="none" if optimizer is None else optimizer.core_name(draft),
         n_threads=threads_of(draft, batch_size, params),
         max_memory=given.max_memory,
-        sparse=few_non_zeros(given.X),
+        sparse=_distributed.all_of_all(few_non_zeros(given.X)),
         dropout=given.dropout,
         keep_grad=draft.max_grad_norm is not None and optimizer is not None,
+        reduces=active() is not None and optimizer is not None,
         loss_params=given.loss.params(params.layer_sizes[-1]),
         label_smoothing=given.loss.smoothing,
         asks=given.loss.ask is not None,
@@ -338,13 +489,13 @@ def _in_double(draft, given):
 
     L-BFGS does always: its line search stalls on the rounding errors of float32.
     """
-    few = not given.one_epoch and given.data.n_rows <= _ROWS_IN_DOUBLE
+    few = not given.one_epoch and given.n_rows <= _ROWS_IN_DOUBLE
     return few or SOLVERS[draft.solver].optimizer is None
 
 
 def _split(draft, given):
     loss, target = given.loss, given.target
-    return split_rows(
+    sides = split_rows(
         given.data.n_rows,
         draft.validation_fraction,
         draft._random_state,
@@ -352,6 +503,10 @@ def _split(draft, given):
         classes=loss.classes and loss.classes(target),
         weight=given.sample_weight,
     )
+    if is_beyond_memory(given.X):  # neighbours are read together
+        for rows in sides:
+            rows.sort()
+    return sides
 
 
 # ---- the parameters to start from ----
@@ -369,7 +524,7 @@ def _initial(draft, given):
 
 
 def _drawn(draft, given):
-    dtype = given.X.dtype.name if draft.dtype == "auto" else _dtype(draft)
+    dtype = draft._x_dtype.name if draft.dtype == "auto" else _dtype(draft)
     params = Parameters(given.layer_sizes, dtype)
     if getattr(draft._init_coef, "__func__", None) is not init_coef:
         _draw_by_subclass(draft, params)
@@ -455,13 +610,7 @@ def commit(estimator, before, draft, job):
     the draft has not changed is left alone: they may have set it.
     """
     sizes = job.kept.layer_sizes
-    draft.memory_plan_ = plan_of(job.trainer)
-    if job.shown is not job.params:
-        draft.memory_plan_ = draft.memory_plan_.with_vector("ema", job.shown.flat)
-    if job.validation is not None and job.validation.decides:
-        draft.memory_plan_ = draft.memory_plan_.with_vector("best", job.shown.flat)
-    if job.shown is not job.kept:
-        draft.memory_plan_ = draft.memory_plan_.with_rounded(job.kept.flat)
+    draft.memory_plan_ = whole_plan_of(job)
     draft.n_layers_, draft.n_outputs_ = len(sizes), sizes[-1]
     draft.out_activation_ = job.given.loss.out_activation
     if job.given.first:
@@ -486,18 +635,53 @@ def plan_of(trainer):
     return trainer.memory_plan
 
 
+def whole_plan_of(job):
+    """The `MemoryPlan` of a fit: that of its trainer, and what else it keeps."""
+    plan = plan_of(job.trainer)
+    if job.shown is not job.params:
+        plan = plan.with_vector("ema", job.shown.flat)
+    if job.validation is not None and job.validation.decides:
+        plan = plan.with_vector("best", job.shown.flat)
+    if job.shown is not job.kept:
+        plan = plan.with_rounded(job.kept.flat)
+    if job.given.learnt is not None and job.rows is not None:
+        for row in job.rows.plan_rows():
+            plan = plan.with_row(*row)
+    return plan
+
+
 def train(estimator, job):
     """Train by the solver's loop; the estimator shows the outcome, also of an interrupted fit."""
-    loop = _lbfgs if job.optimizer is None else _loops
     try:
         # SciPy's L-BFGS uses BLAS for its own vectors.
-        with blas_guard(job.trainer.uses_blas or job.optimizer is None):
-            ending = loop.train(estimator, job)
+        alone = blas_guard(job.trainer.uses_blas or job.optimizer is None)
+        with alone, _distributed.interrupts_held(job.ranks):
+            ending = _loop_of(job).train(estimator, job)
+            if job.ranks is not None:
+                ending = _data_parallel.ending_with_late_interruption(job.ranks, ending)
     finally:
         fits = job.shown is job.kept or _round(job.shown.flat, job.kept.flat)
         _keep_trained(job)
         if job.progress is not None:
             job.progress.close()
+    if not ending.is_interrupted:
+        job.keeper.end()
+    with alike(job.ranks):
+        _check_outcome(job, ending, fits)
+    with agreeing(job.ranks):
+        if job.tasks is not None:
+            job.tasks.end_fit()
+    # At last, for a warning can be made an error, which must lose nothing.
+    with agreeing(job.ranks):
+        if ending.unbeaten:
+            warn(ending.unbeaten)
+        if ending.warning:
+            warn(ending.warning, ending.category)
+        if job.keeper.unsaid:
+            warn(job.keeper.unsaid)
+
+
+def _check_outcome(job, ending, fits):
     if ending.error:
         raise ValueError(ending.error)
     if not fits:
@@ -507,13 +691,8 @@ def train(estimator, job):
         )
     if not _core.all_finite(job.kept.flat[:, np.newaxis]):
         raise ValueError(_loops.NON_FINITE)
-    if job.tasks is not None:
-        job.tasks.end_fit()
-    # At last, for a warning can be made an error, which must lose nothing.
-    if ending.unbeaten:
-        warn(ending.unbeaten)
-    if ending.warning:
-        warn(ending.warning, ending.category)
+    if job.ranks is not None:
+        _data_parallel.check_same_bits(job.ranks, job.kept.flat)
 
 
 def _keep_trained(job):

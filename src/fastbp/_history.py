@@ -18,6 +18,8 @@ ATTRIBUTES = (
     "_no_improvement_count",
     "_watched",
 )
+# What a checkpoint has of them. What is watched follows from the parameters again.
+_KEPT = (*(name for name in ATTRIBUTES if name != "_watched"), "n_iter_", "t_")
 # Curves that go on while the estimator is fitted: a copy needs lists of its own.
 CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_", "_history")
 
@@ -60,7 +62,7 @@ class History:
     validation : Validation or None
     """
 
-    __slots__ = ("_rows", "_scored_before", "_state", "_validation", "_zero")
+    __slots__ = ("_marked", "_rows", "_scored_before", "_state", "_validation", "_zero")
 
     def __init__(self, estimator, began, validation):
         self._state = state = vars(estimator)
@@ -118,6 +120,22 @@ class History:
     def mark_best(self):
         """The last epoch is the best so far."""
         self._state["best_iter_"] = len(self._rows)
+
+    def mark(self):
+        """Note what the attributes are now, at the end of an epoch or iteration."""
+        present = [(name, self._state[name]) for name in _KEPT if name in self._state]
+        # Curves grow at their end: what they are now is found there later.
+        self._marked = [(n, v, len(v) if type(v) is list else None) for n, v in present]
+
+    def marked(self):
+        """The attributes as they were at the last `mark`, a dict."""
+        return {n: v if length is None else v[:length] for n, v, length in self._marked}
+
+    def go_on(self, attributes):
+        """Take attributes that `marked` gave, perhaps in another process."""
+        self._state.update(attributes)
+        self._rows = self._state["_history"]
+        self.mark()
 
     def close(self):
         """Give scores to epochs whose scoring was interrupted."""

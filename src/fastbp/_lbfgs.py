@@ -1,11 +1,17 @@
 """The loop of the solver that takes all rows in each iteration."""
 
 import functools
+import secrets
 
 import numpy as np
 
+from . import _data_parallel
+from ._checkpoints.evaluations import TOKEN
+from ._checkpoints.keeper import copy_of
+from ._distributed import agreeing
 from ._history import History
 from ._loops import NON_FINITE, Ending, begin_iteration, end_iteration, record_score
+from ._params import Parameters
 from ._progress import prints_lines
 
 CAUSES = "Likely causes are input or targets that are not scaled, or an alpha that is too large."
@@ -25,10 +31,77 @@ def train(estimator, job):
     history = History(estimator, job.began, job.validation)
     if job.validation is not None:
         job.validation.follow(estimator)
+    course = Course(estimator, job, history)
     try:
-        return _minimize(estimator, job, history, minimize)
+        with job.keeper.following(course.state):
+            course.begin()
+            return _minimize(estimator, job, history, course, minimize)
     finally:
         history.close()
+
+
+class Course:
+    """What a checkpoint has of a run: the answers of the objective, and what they came to.
+
+    Attributes
+    ----------
+    n_known : int
+        Iterations that come again, with the answers of the log, and are recorded already.
+    """
+
+    def __init__(self, estimator, job, history):
+        self._estimator, self._job, self._history = estimator, job, history
+        self._log, self.n_known = None, 0
+
+    def begin(self):
+        """Begin the log, or go on with that of a checkpoint."""
+        job, generator = self._job, getattr(self._estimator, "_random_state", None)
+        if not job.keeper.is_there:
+            return
+        self._token = secrets.token_hex(TOKEN)
+        self._history.mark()
+        if job.keeper.goes_on:
+            state = job.keeper.go_on()
+            self._token = state["token"]
+            self._history.go_on(state["attributes"])
+            if job.ranks is None:  # of several each has its own, which is not drawn from
+                generator.set_state(state["random_state"].get_state())
+            self.n_known = self._estimator.n_iter_
+            if job.tasks is not None:
+                job.tasks.pass_over(self.n_known)
+        self._log = job.keeper.evaluations(job.params.flat.size, bytes.fromhex(self._token))
+        self._log.open()
+
+    def state(self):
+        """What `begin` goes on with; None before it."""
+        if self._log is None:
+            return None
+        self._log.sync()
+        return {
+            "attributes": self._history.marked(),
+            "random_state": copy_of(self._estimator._random_state),
+            "token": self._token,
+        }
+
+    def answer(self, point):
+        """The loss and the gradient at this point, if they are in the log; else None."""
+        return None if self._log is None else self._log.answer(point)
+
+    def note(self, point, loss, grad):
+        """Add them to the log."""
+        if self._log is not None:
+            self._log.note(point, loss, grad)
+            self._job.keeper.write_if_due()
+
+    def mark(self):
+        """An iteration has ended, with all that belongs to it."""
+        if self._log is not None:
+            self._history.mark()
+
+
+def vectors_of(job):
+    """What training changes in place and a checkpoint needs: nothing, for it has the answers."""
+    return {}
 
 
 def _raising_stop_iteration(function):
@@ -47,34 +120,43 @@ def _raising_stop_iteration(function):
     return called
 
 
-def _minimize(estimator, job, history, minimize):
+def _minimize(estimator, job, history, course, minimize):
     params = job.params.flat
     asked_to_end = []  # the `Ending` of who did
+    total = None if job.ranks is None else _data_parallel.total_weight(job.ranks, job.given)
 
     @_raising_stop_iteration
     def value_and_grad(point):
-        begin_iteration(job)  # the first of its evaluations
-        # SciPy keeps the gradient it is given, so it gets a new one each time.
-        grad = np.empty_like(point)
-        loss = job.trainer.value_and_grad(
-            point,
-            job.given.data,
-            grad,
-            alpha=estimator.alpha,
-            loss_scale=job.loss_scale,
-            clip_loss=True,
-            ask=job.given.loss.ask,
-        )
+        if not course.n_known:
+            with agreeing(job.ranks):
+                begin_iteration(job)  # the first of its evaluations
+        known = course.answer(point)
+        if known is not None:
+            return known
+        if job.ranks is not None:
+            loss, grad = _data_parallel.value_and_grad(job, point, total, estimator.alpha)
+        else:
+            # SciPy keeps the gradient it is given, so it gets a new one each time.
+            grad = np.empty_like(point)
+            evaluate = _over_all_rows if job.rows is None else _over_pieces
+            loss = evaluate(job, estimator.alpha, point, grad)
+        course.note(point, loss, grad)
         return loss, grad
 
     @_raising_stop_iteration
     def after(intermediate_result):
+        if course.n_known:
+            np.copyto(params, intermediate_result.x)
+            course.n_known -= 1
+            return None
         _record(estimator, history, float(intermediate_result.fun))
         np.copyto(params, intermediate_result.x)
         if prints_lines(estimator):
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         _watch(estimator, job.validation, history)
-        return end_iteration(estimator, job)
+        ending = end_iteration(estimator, job)
+        course.mark()
+        return ending
 
     def callback(intermediate_result):
         ending = after(intermediate_result)
@@ -91,6 +173,46 @@ def _minimize(estimator, job, history, minimize):
         callback=callback,
     )
     return asked_to_end[0] if asked_to_end else _end(estimator, params, result)
+
+
+def _over_all_rows(job, alpha, point, grad):
+    """The loss at this point, and its gradient into `grad`."""
+    return job.trainer.value_and_grad(
+        point,
+        job.given.data,
+        grad,
+        alpha=alpha,
+        loss_scale=job.loss_scale,
+        clip_loss=True,
+        ask=job.given.loss.ask,
+    )
+
+
+def _over_pieces(job, alpha, point, grad):
+    """The same of rows that are read piece by piece: the sums of their losses and gradients."""
+    loss = total = 0.0
+    part = np.empty_like(grad)
+    grad[:] = 0
+    job.rows.begin_epoch()
+    for piece in job.rows.pieces():
+        loss += job.trainer.value_and_grad(
+            point,
+            piece.data,
+            part,
+            loss_scale=job.loss_scale,
+            clip_loss=True,
+            ask=job.given.loss.ask,
+            total=True,
+        )
+        grad += part
+        total += job.rows.weight
+    grad /= total
+    weights, d_weights = (
+        Parameters.around(job.params.layer_sizes, flat).coefs for flat in (point, grad)
+    )
+    for W, dW in zip(weights, d_weights, strict=True):
+        dW += alpha / total * W
+    return (loss + 0.5 * alpha * sum(np.square(W).sum() for W in weights)) / total
 
 
 def _watch(estimator, validation, history):

@@ -77,7 +77,8 @@ def means(output):
     return output[:, : output.shape[1] // 2]
 
 
-def _r2_of_means(output, target, sample_weight):
+def r2_of_means(output, target, sample_weight):
+    """`r2` of the means of an output of means and deviations."""
     return r2(means(output), target, sample_weight)
 
 
@@ -155,7 +156,7 @@ REGRESSION = {
         "gaussian_nll",
         "mean_and_std",
         reals,
-        _r2_of_means,
+        r2_of_means,
         n_outputs=lambda n_columns: 2 * n_columns,
         is_canonical=False,
     ),

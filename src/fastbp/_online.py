@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
+from ._distributed import active
 from ._environment import settings
-from ._fit import Given, Job, plan_of, row_order, threads_of, train
+from ._fit import Given, Job, plan_of, rows_to_visit, threads_of, train
 from ._input.arguments import clip_batch_size
 from ._input.arrays import is_finite, is_plain, threads_to_search, validated_sample_weight
 from ._input.targets import is_plain_target
@@ -77,6 +78,7 @@ def note(estimator, job):
     fixed = not any(isinstance(value, changeable) for value in _settings(estimator))
     targets_are_ours = type(estimator)._check_target.__module__ in _OURS
     one_vector = job.params is job.kept
+    one_vector = one_vector and job.ranks is None
     if fixed and one_vector and targets_are_ours and binarizer is None and feature_names is None:
         estimator._steady = Steady(
             settings=_settings(estimator),
@@ -95,7 +97,7 @@ def note(estimator, job):
 def step(estimator, X, y, sample_weight, classes):
     """Train one epoch the short way; False, with nothing done, if the whole one is needed."""
     steady = vars(estimator).get("_steady")
-    if steady is None or not steady.holds(estimator):
+    if steady is None or active() is not None or not steady.holds(estimator):
         return False
     job = _job(estimator, steady, X, y, sample_weight, classes)
     if job is None:
@@ -153,7 +155,7 @@ def _job(estimator, steady, X, y, sample_weight, classes):
         seed=steady.optimizer.seed,
         trainer=trainer,
         trainer_arguments=arguments,
-        order=row_order(estimator, given, n_rows, None, batch_size),
+        rows=rows_to_visit(estimator, given, n_rows, None, batch_size),
         validation=None,
         batch_size=batch_size,
         loss_scale=steady.loss_scale,

@@ -14,7 +14,8 @@ import weakref
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 
-from ._input.arguments import check_activation
+from ._export import operators
+from ._export.checks import is_multilabel, label_array, predicts_otherwise
 
 CONVERTER = "skl2onnx"
 # Options of skl2onnx that classifiers take, with their values; it acts on them by itself.
@@ -22,82 +23,6 @@ CLASSIFIER_OPTIONS = {
     "zipmap": [True, False, "columns"],
     "output_class_labels": [False, True],
     "nocl": [True, False],
-}
-
-
-def _one_operator(name):
-    return lambda graph, z: graph(name, z)
-
-
-# Out of simple operators: runtimes have others in float32 only, and so are their attributes.
-
-
-def _two_sides(graph, z, scale, negative):
-    """scale * max(z, 0) + negative(min(z, 0))"""
-    zero = graph.number(0)
-    below = negative(graph("OnnxMin", z, zero))
-    return graph("OnnxAdd", graph("OnnxMul", graph("OnnxMax", z, zero), graph.number(scale)), below)
-
-
-def _leaky_relu(graph, z):
-    return _two_sides(graph, z, 1, lambda low: graph("OnnxMul", low, graph.number(0.01)))
-
-
-def _elu(graph, z, scale=1, alpha=1):
-    def negative(low):
-        expm1 = graph("OnnxSub", graph("OnnxExp", low), graph.number(1))
-        return graph("OnnxMul", expm1, graph.number(scale * alpha))
-
-    return _two_sides(graph, z, scale, negative)
-
-
-def _selu(graph, z):
-    return _elu(graph, z, 1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
-
-
-def _softplus(graph, z):
-    e = graph("OnnxExp", graph("OnnxNeg", graph("OnnxAbs", z)))
-    log1p = graph("OnnxLog", graph("OnnxAdd", e, graph.number(1)))
-    return graph("OnnxAdd", graph("OnnxMax", z, graph.number(0)), log1p)
-
-
-def _gelu(graph, z):
-    from onnx import TensorProto
-
-    # ONNX Runtime has it of float32 only.
-    scaled = graph(
-        "OnnxCast", graph("OnnxMul", z, graph.number(np.sqrt(0.5))), to=TensorProto.FLOAT
-    )
-    wide = TensorProto.FLOAT if graph.dtype == np.float32 else TensorProto.DOUBLE
-    erf = graph("OnnxCast", graph("OnnxErf", scaled), to=wide)
-    half = graph("OnnxMul", z, graph.number(0.5))
-    return graph("OnnxMul", half, graph("OnnxAdd", erf, graph.number(1)))
-
-
-def _silu(graph, z):
-    return graph("OnnxMul", z, graph("OnnxSigmoid", z))
-
-
-def _mish(graph, z):
-    return graph("OnnxMul", z, graph("OnnxTanh", _softplus(graph, z)))
-
-
-# For each function of a layer, hidden or last: (graph, z) -> its node.
-OPERATORS = {
-    "identity": _one_operator("OnnxIdentity"),
-    "logistic": _one_operator("OnnxSigmoid"),
-    "tanh": _one_operator("OnnxTanh"),
-    "relu": _one_operator("OnnxRelu"),
-    "leaky_relu": _leaky_relu,
-    "elu": _elu,
-    "selu": _selu,
-    "gelu": _gelu,
-    "silu": _silu,
-    "mish": _mish,
-    "softplus": _softplus,
-    "softmax": _one_operator("OnnxSoftmax"),
-    "exp": _one_operator("OnnxExp"),
-    "mean_and_std": _one_operator("OnnxIdentity"),  # of the means, see `_has_deviations`
 }
 
 # ---- when classes are registered ----
@@ -112,10 +37,7 @@ def offer(cls):
     """
     ours = (base for base in cls.__mro__[1:] if base in _offered)
     base = next(ours, None)
-    if base is not None and any(
-        getattr(cls, name, None) is not getattr(base, name, None)
-        for name in ("predict", "predict_proba")
-    ):
+    if base is not None and predicts_otherwise(cls, base):
         return
     _offered.add(cls)
     if sys.modules.get(CONVERTER) is not None:
@@ -179,7 +101,7 @@ def classifier_shapes(operator):
 
     calculate_linear_classifier_output_shapes(operator)
     labels, probabilities = operator.outputs
-    if _is_multilabel(operator.raw_operator):
+    if is_multilabel(operator.raw_operator):
         labels.type.shape = probabilities.type.shape
 
 
@@ -200,25 +122,28 @@ def regressor_shapes(operator):
 
 def convert_regressor(scope, operator, container):
     """Add the nodes of a regressor: X (n, n_features) -> predictions (n, n_outputs)."""
-    graph = _Graph(operator, container)
-    graph.write(graph.net(), 0).add_to(scope, container)
+    from ._export.description import describe
+
+    described, graph = describe(operator.raw_operator), _Graph(operator, container)
+    (layers,) = described.members
+    if described.output.function == "mean_and_std":
+        layers = operators.of_means(layers)
+    graph.write(graph.net(layers, described.output), 0).add_to(scope, container)
 
 
 def convert_classifier(scope, operator, container):
     """Add the nodes of a classifier: X (n, n_features) -> labels, probabilities (n, n_classes)."""
-    from onnx import TensorProto
+    from ._export.description import describe
 
-    estimator = operator.raw_operator
-    graph = _Graph(operator, container)
-    probabilities = graph.net()
-    if _is_multilabel(estimator):
-        is_true = graph("OnnxGreater", probabilities, np.array([0.5], graph.dtype))
-        labels = graph("OnnxCast", is_true, to=TensorProto.INT64)
+    described, graph = describe(operator.raw_operator), _Graph(operator, container)
+    output = described.output
+    if output.constant is not None:
+        probabilities = operators.add_constant(graph, graph.x, output.constant)
     else:
-        if estimator.n_outputs_ == 1:
-            probabilities = graph.both(probabilities, len(estimator.classes_))
-        index = graph("OnnxArgMax", probabilities, axis=1, keepdims=0)
-        labels = graph("OnnxGather", _labels(scope, estimator), index)
+        outputs = graph.net(*described.members, output)
+        probabilities = operators.add_probabilities(graph, outputs, output)
+    classes = None if output.kind == "labels" else _labels(scope, operator.raw_operator)
+    labels = operators.add_labels(graph, probabilities, output, classes)
     graph.write(probabilities, 1).add_to(scope, container)
     graph.write(labels, 0).add_to(scope, container)
 
@@ -228,25 +153,11 @@ def _has_deviations(estimator):
     return estimator.out_activation_ == "mean_and_std"
 
 
-def _is_multilabel(estimator):
-    binarizer = getattr(estimator, "_binarizer", None)
-    multilabel = getattr(binarizer, "y_type_", "").startswith("multilabel")
-    if binarizer is not None and not multilabel:
-        raise ValueError(
-            f"{type(estimator).__name__} has a _label_binarizer of its own, {binarizer!r}: only "
-            "the labels in classes_ can be exported."
-        )
-    return multilabel
-
-
 def _labels(scope, estimator):
-    """The classes as an array of int64 or text, which is what ONNX has for labels."""
+    """The classes as ONNX has them."""
     from skl2onnx.common.utils_classifier import get_label_classes
 
-    classes = np.asarray(get_label_classes(scope, estimator))
-    if classes.dtype.kind in "OU":
-        return classes.astype(str)
-    return classes.astype(np.int64)  # a fit takes no floats but whole ones
+    return label_array(get_label_classes(scope, estimator))
 
 
 class _Graph:
@@ -263,50 +174,19 @@ class _Graph:
         self.dtype = np.float32 if self.must_cast else given
 
     def __call__(self, operator, *inputs, **attributes):
-        """One node; `operator` is a name in skl2onnx.algebra.onnx_ops."""
+        """One node; skl2onnx has a class for each operator of ONNX."""
         from skl2onnx.algebra import onnx_ops
 
-        return getattr(onnx_ops, operator)(*inputs, op_version=self.opset, **attributes)
+        return getattr(onnx_ops, f"Onnx{operator}")(*inputs, op_version=self.opset, **attributes)
 
-    def net(self):
+    def net(self, layers, output):
         """The forward pass: X -> outputs (n, n_outputs)."""
-        from onnx import TensorProto
-
-        estimator = self.operator.raw_operator
-        a = self("OnnxCast", self.x, to=TensorProto.FLOAT) if self.must_cast else self.x
-        last = len(estimator.coefs_) - 1
-        names = check_activation(estimator.activation, last)
-        for l, (W, b) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
-            if l == last and _has_deviations(estimator):
-                W, b = W[:, : len(b) // 2], b[: len(b) // 2]
-            z = self("OnnxGemm", a, W.astype(self.dtype), b.astype(self.dtype))
-            if l == last:
-                a = _operator_of(estimator, "out_activation_", estimator.out_activation_)(self, z)
-            else:
-                a = _operator_of(estimator, "activation", names[l])(self, z)
-        return a
-
-    def number(self, value):
-        """A constant in the number type of the graph."""
-        return np.array([value], self.dtype)
-
-    def both(self, p, n_classes):
-        """From the probability p (n, 1) of the second class those of both; of an only class, 1."""
-        one = np.array([1], self.dtype)
-        if n_classes == 1:
-            return self("OnnxAdd", self("OnnxMul", p, np.array([0], self.dtype)), one)
-        return self("OnnxConcat", self("OnnxSub", one, p), p, axis=1)
+        a = self.x
+        if self.must_cast:
+            a = self("Cast", a, to=operators.type_of(np.float32))
+        z = operators.add_layers(self, a, layers)
+        return operators.add_function(self, z, output.function)
 
     def write(self, node, place):
         """Let a node's result be the output of the estimator at this place."""
-        return self("OnnxIdentity", node, output_names=[self.operator.outputs[place]])
-
-
-def _operator_of(estimator, parameter, name):
-    """What makes the node of the function of this name, which a parameter holds."""
-    if name not in OPERATORS:
-        raise ValueError(
-            f"{type(estimator).__name__} has {parameter}={name!r}, which cannot be converted to "
-            f"ONNX: it takes one of {', '.join(map(repr, OPERATORS))}."
-        )
-    return OPERATORS[name]
+        return self("Identity", node, output_names=[self.operator.outputs[place]])

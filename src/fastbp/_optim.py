@@ -75,6 +75,15 @@ class _Optimizer:
             arguments["max_grad_norm"] = estimator.max_grad_norm
         return arguments
 
+    def passed_over(self, n_steps):
+        """So many steps of the schedule are behind us."""
+        self._scheduled = n_steps
+
+    def rates(self):
+        """What an epoch begins with, apart from the vectors and the count of updates."""
+        names = ("_scheduled", "last_rate", "learning_rate")
+        return {name: getattr(self, name) for name in names}
+
     def count(self, steps, estimator):
         """Note that `steps` updates were done."""
         self.t += steps

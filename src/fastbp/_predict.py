@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from . import _core
+from ._datasets import is_dataset
 from ._input.arguments import check_activation, parse_max_memory
 from ._input.arrays import check_finite, is_finite, rows_of, threads_to_search
 from ._losses import BY_OUTPUT
@@ -92,15 +93,18 @@ def hidden_activations(estimator, X):
 
 def _forward(estimator, fitted, X, widths, hidden=False, raw=False):
     """Arrays of these widths: those of the hidden layers, or that of the output alone."""
+    if is_dataset(X):
+        from ._datasets._predict import forward
+
+        return forward(estimator, fitted, X, widths, hidden, raw)
     X = rows_of(estimator, fitted.state, X)
     data = _core.Data(X)
     wanted = np.result_type(X.dtype, fitted.x_dtype)
-    small = data.n_rows <= DOUBLE_ROWS or data.n_rows * fitted.flat.size < SMALL_WORK
-    narrow = fitted.flat.dtype == np.float32 and not small
+    narrow = is_narrow(fitted, data.n_rows)
     n_threads = threads_to_search(X, fitted.n_threads)
     if narrow and is_finite(X, data, "float32", n_threads):
         arrays = _run(fitted, "float32", X, data, widths, wanted, hidden, raw)
-        if all(map(_has_finite_sum, arrays)):
+        if all(map(has_finite_sum, arrays)):
             return arrays
         # A sum of float32 overflowed. In float64 it does not, unless the result does.
     check_finite(estimator, X, data, n_threads)
@@ -109,33 +113,22 @@ def _forward(estimator, fitted, X, widths, hidden=False, raw=False):
         return [a.astype(wanted, copy=False) for a in arrays]
 
 
-def _has_finite_sum(a):
+def is_narrow(fitted, n_rows):
+    """Tell whether so many rows are computed in float32."""
+    small = n_rows <= DOUBLE_ROWS or n_rows * fitted.flat.size < SMALL_WORK
+    return fitted.flat.dtype == np.float32 and not small
+
+
+def has_finite_sum(a):
+    """Tell whether no number of an array is NaN or infinite, nor their sum."""
     with np.errstate(invalid="ignore"):
         return math.isfinite(a.sum(dtype=np.float64))
 
 
 def _run(fitted, dtype, X, data, widths, result_dtype, hidden, raw):
     """Compute in `dtype` by a trainer that stays."""
-    n_rows, n_features = X.shape
-    work = n_rows * fitted.flat.size
-    if n_rows > DIRECT_ROWS and work >= SMALL_WORK:
-        rows = BLOCK_ROWS
-    else:  # room for one number of rows serves them all, unless the rows are long
-        rows = DIRECT_ROWS if n_features <= LONG_ROW else min(n_rows, DIRECT_ROWS)
-    many = work >= SMALL_WORK and n_rows > 1
-    arguments = Arguments(
-        layer_sizes=fitted.layer_sizes,
-        activations=fitted.activations,
-        loss=fitted.loss,
-        dtype=dtype,
-        batch_size=rows,
-        n_threads=resolve_n_threads(fitted.n_threads) if many else 1,
-        max_memory=parse_max_memory(fitted.max_memory),
-        sparse=few_non_zeros(X),
-        forward_only=True,
-        param_dtype="float32" if fitted.flat.dtype == np.float32 else "float64",
-    )
-    arrays = [np.empty((n_rows, width), result_dtype) for width in widths]
+    arguments = arguments_of(fitted, dtype, X.shape[0], few_non_zeros(X))
+    arrays = [np.empty((X.shape[0], width), result_dtype) for width in widths]
     out, layers = (None, arrays) if hidden else (arrays[0], ())
     trainer = take(arguments)
     try:
@@ -144,3 +137,25 @@ def _run(fitted, dtype, X, data, widths, result_dtype, hidden, raw):
     finally:
         give_back(trainer, arguments)
     return arrays
+
+
+def arguments_of(fitted, dtype, n_rows, sparse=False):
+    """The `Arguments` of the trainer for the forward pass of so many rows in `dtype`."""
+    work = n_rows * fitted.flat.size
+    if n_rows > DIRECT_ROWS and work >= SMALL_WORK:
+        rows = BLOCK_ROWS
+    else:  # room for one number of rows serves them all, unless the rows are long
+        rows = DIRECT_ROWS if fitted.layer_sizes[0] <= LONG_ROW else min(n_rows, DIRECT_ROWS)
+    many = work >= SMALL_WORK and n_rows > 1
+    return Arguments(
+        layer_sizes=fitted.layer_sizes,
+        activations=fitted.activations,
+        loss=fitted.loss,
+        dtype=dtype,
+        batch_size=rows,
+        n_threads=resolve_n_threads(fitted.n_threads) if many else 1,
+        max_memory=parse_max_memory(fitted.max_memory),
+        sparse=sparse,
+        forward_only=True,
+        param_dtype="float32" if fitted.flat.dtype == np.float32 else "float64",
+    )

@@ -4,6 +4,8 @@ import shutil
 import sys
 from time import monotonic
 
+from ._distributed import is_first
+
 NAME = "progress"  # the `verbose` that asks for it
 SECONDS = 0.1  # between two updates of the line
 WIDTH = 20  # characters of the bar
@@ -11,8 +13,8 @@ PARTS = 10  # lines of a fit where a line cannot be written anew
 
 
 def prints_lines(estimator):
-    """Tell whether a line for each epoch is asked for."""
-    return estimator.verbose and estimator.verbose != NAME
+    """Tell whether a line for each epoch is asked for, and asked of this rank."""
+    return estimator.verbose and estimator.verbose != NAME and is_first()
 
 
 def _clock_time(seconds):

@@ -46,6 +46,7 @@ class Arguments(NamedTuple):
     max_rows: int = 0
     input_grad: bool = False
     keep_grad: bool = False
+    reduces: bool = False
     asks: bool = False
     encoding: _core.Encoding | None = None
     input_scale: bool = False

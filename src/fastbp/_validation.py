@@ -29,6 +29,7 @@ class ValidationSet(NamedTuple):
     y: Any
     sample_weight: np.ndarray | None
     target: np.ndarray
+    rows: Any  # X as the core reads it
     data: _core.Data
 
 
@@ -79,7 +80,7 @@ def check_validation_set(draft, X, loss, target, class_weights, passed, dtype):
         rows = sparse.csr_array(rows)  # the trainer's first layer works from non-zeros
     with checked_as("X_val"):
         data = finite_data(draft, rows, target_val, sample_weight, dtype)
-    return ValidationSet(X_val, y_val, sample_weight, target_val, data)
+    return ValidationSet(X_val, y_val, sample_weight, target_val, rows, data)
 
 
 def check_passed_together(X_val, y_val):
@@ -176,6 +177,8 @@ class Validation:
     ----------
     loss : float
         That of the last `score`, without the L2 penalty.
+    best : ndarray or None
+        The parameters that did best; None if nothing decides.
     """
 
     def __init__(self, given, held_out, trainer, params, loss_scale, scorer=None, decides=True):
@@ -203,7 +206,7 @@ class Validation:
             self._weighted = self._weight is not None and _takes_weight(scorer)
         self.decides = decides
         self.watches_loss = isinstance(scorer, str)
-        self._best = self._flat.copy() if decides else None
+        self.best = self._flat.copy() if decides else None
         self.loss = np.nan
         self._estimator = None
 
@@ -257,7 +260,7 @@ class Validation:
 
     def keep(self):
         """Take the present parameters for the best."""
-        np.copyto(self._best, self._flat)
+        np.copyto(self.best, self._flat)
 
     def restore(self):
         """Go back to the best, if they are what training is for."""
@@ -266,7 +269,7 @@ class Validation:
     def restore_into(self, flat):
         """Make this vector what `restore` would make the present parameters; its dtype stays."""
         if self.decides:
-            np.copyto(flat, self._best, casting="same_kind")
+            np.copyto(flat, self.best, casting="same_kind")
 
 
 def _rows(array, order):

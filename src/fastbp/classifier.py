@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._availability import available_online
 from ._base import BaseMLP
+from ._datasets import columns_for_score
 from ._input.targets import encode_labels
 from ._input.weights import class_weights
 from ._losses import CLASSIFICATION
@@ -162,6 +163,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Seconds. The fit ends after the epoch or iteration that passes it, with a
         ConvergenceWarning and the weights that it would have ended with anyway: the best so far
         with `early_stopping`, else the present ones.
+    checkpoint : str, path-like or None, default=None
+        File in which `fit` keeps the state of its run, at most every `checkpoint_interval` seconds
+        and when it is interrupted. The same call of `fit`, in this process or another one, goes on
+        from there, and ends with the bits of a run that was never interrupted. One of other data,
+        parameters or versions is an error that names the difference. The file is removed when
+        the fit has ended; each fit takes a path of its own. `partial_fit` writes none.
+    checkpoint_interval : float, default=60.0
+        Seconds between two checkpoints at least.
 
     Attributes
     ----------
@@ -298,6 +307,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ema_decay=None,
         scoring=None,
         max_time=None,
+        checkpoint=None,
+        checkpoint_interval=60.0,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -334,6 +345,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             ema_decay=ema_decay,
             scoring=scoring,
             max_time=max_time,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
         )
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
@@ -370,7 +383,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input.
 
         Returns
@@ -394,7 +407,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input.
 
         Returns
@@ -405,12 +418,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return _probabilities(Fitted.of(self), self, X)
 
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
+            Input.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes), or str or list of str
+            Labels; with a dataset their columns.
+        sample_weight : array-like of shape (n_samples,), or str, default=None
+            Weights of the rows; with a dataset their column.
+
+        Returns
+        -------
+        float
+            The share of the rows whose labels are all right.
+        """
+        return super().score(X, *columns_for_score(X, y, sample_weight))
+
     def predict_log_proba(self, X):
         """Predict logarithms of the probabilities of the classes.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input.
 
         Returns
@@ -455,8 +487,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         kind, codes = encode_labels(self, y, one_epoch, classes)
         return CLASSIFICATION[kind]._replace(smoothing=float(self.label_smoothing)), codes
 
-    def _class_weights(self, codes):
-        return class_weights(self.class_weight, self.classes_, codes)
+    def _class_weights(self, codes, counts=None):
+        return class_weights(self.class_weight, self.classes_, codes, counts)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,5 +1,6 @@
-"""Files: `save` and `load`, and scikit-learn's estimators made into fastbp's and back."""
+"""Files: `save` and `load`; to and from scikit-learn's estimators; models in ONNX."""
 
+import importlib.util
 import os
 import platform
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from ._files.convert import from_sklearn, to_sklearn
 from ._files.functions import MAY_BE_FUNCTIONS
 from ._version import __version__
 
-__all__ = ["FileError", "from_sklearn", "load", "save", "to_sklearn"]
+__all__ = ["FileError", "from_sklearn", "load", "save", "to_onnx", "to_sklearn"]
 
 # All that a file can hold.
 _ROOMS = (plain, arrays, dates, parts, estimators, tables, networks)
@@ -149,6 +150,11 @@ def load_with_versions(path, replacements):
 
     def decode(content, tensors):
         written = values.value_of(content)
+        if type(written) is dict and "checkpoint" in written:
+            raise FileError(
+                "it is the checkpoint of a fit that has not ended, not a model: the same call of "
+                "fit, with this path as the parameter checkpoint, goes on with it"
+            )
         if type(written) is not dict or written.keys() != {"value", "versions"}:
             raise FileError("its content is not that of fastbp.save")
         decoder = values.Decoder(_KINDS, tensors, replacements)
@@ -165,6 +171,70 @@ def load_with_versions(path, replacements):
         if function not in replaced:
             raise TypeError(f"load got {function!r}, but nothing in {name} lacks a function there.")
     return loaded
+
+
+def to_onnx(estimator):
+    """Make an ONNX model of a fitted estimator, which needs no Python to predict.
+
+    Its predictions are the estimator's up to rounding. A tabular estimator comes with the encoding
+    of its columns. In pipelines and ensembles of scikit-learn, ``skl2onnx.to_onnx`` knows the plain
+    estimators.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier, MLPRegressor, TabularClassifier or TabularRegressor
+        Fitted.
+
+    Returns
+    -------
+    onnx.ModelProto
+        With these inputs:
+
+        - of a plain estimator "X", of shape (n, n_features), in the `dtype` of the parameters;
+        - of a tabular one an input for each column, with the column's name and of shape (n, 1):
+          text for categories that are text, where "" is a missing cell (unless "" is a category),
+          though for `predict` it is a text that was not seen; float64 for all else, NaN where a
+          cell is missing (dates are seconds since 1970 in UTC, durations and times of day are
+          seconds, booleans 0 and 1).
+
+        and these outputs, to which ``_`` is added where a column has that name:
+
+        - of a classifier "label", the labels as int64 or text, (n,), of multilabel targets 0 and 1,
+          (n, n_classes); and "probabilities", (n, n_classes), a column for each of ``classes_``;
+        - of a regressor "predictions", (n, n_outputs); after ``loss="gaussian_nll"`` also
+          "deviations".
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx, which ``pip install fastbp[onnx]`` brings.
+    TypeError, NotFittedError
+        For other estimators, or those not fitted.
+    ValueError
+        For what ONNX cannot say, naming it: a column whose categories are neither text nor numbers,
+        or labels that are neither text nor integers.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> X = [["red", 1.5], ["blue", None], ["red", 2.5], ["blue", 0.5]] * 30
+    >>> reg = fastbp.TabularRegressor(max_iter=1, random_state=0).fit(X, [10, 2, 11, 1] * 30)
+    >>> model = fastbp.to_onnx(reg)  # doctest: +SKIP
+    >>> [column.name for column in model.graph.input]  # doctest: +SKIP
+    ['x0', 'x1']
+    """
+    return onnx_model(estimator)
+
+
+def onnx_model(estimator, names=None):
+    """The same; `names` are those of the inputs, in the place of those that it knows."""
+    if importlib.util.find_spec("onnx") is None:
+        raise ImportError(
+            "to_onnx needs the package onnx, which is not installed: pip install fastbp[onnx]"
+        )
+    from ._export.onnx import model_of
+
+    return model_of(estimator, names)
 
 
 def _versions():

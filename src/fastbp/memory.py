@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _core
+from ._distributed import active
 from ._input.arguments import (
     check_activation,
     check_dtype,
@@ -245,7 +246,8 @@ def memory_plan(
 ):
     """What a fit would allocate, to the byte, without allocating it.
 
-    A fit on at most 64 rows computes in float64, whatever its `dtype`.
+    A fit on at most 64 rows computes in float64, whatever its `dtype`. Within `distributed` it is
+    what a fit there allocates on each rank.
 
     Parameters
     ----------
@@ -302,6 +304,7 @@ def memory_plan(
             resolve_n_threads(n_threads),
             max_memory=parse_max_memory(max_memory),
             keep_grad=max_grad_norm is not None,
+            reduces=active() is not None,
             asks=callable(loss),
         )
     )

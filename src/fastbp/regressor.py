@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._availability import available_online
 from ._base import BaseMLP
+from ._datasets import columns_for_score
 from ._input.arguments import check_huber_delta, check_quantile
 from ._input.targets import repeated
 from ._losses import REGRESSION, d2_pinball, means, regression
@@ -173,6 +174,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Seconds. The fit ends after the epoch or iteration that passes it, with a
         ConvergenceWarning and the weights that it would have ended with anyway: the best so far
         with `early_stopping`, else the present ones.
+    checkpoint : str, path-like or None, default=None
+        File in which `fit` keeps the state of its run, at most every `checkpoint_interval` seconds
+        and when it is interrupted. The same call of `fit`, in this process or another one, goes on
+        from there, and ends with the bits of a run that was never interrupted. One of other data,
+        parameters or versions is an error that names the difference. The file is removed when
+        the fit has ended; each fit takes a path of its own. `partial_fit` writes none.
+    checkpoint_interval : float, default=60.0
+        Seconds between two checkpoints at least.
 
     Attributes
     ----------
@@ -311,6 +320,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ema_decay=None,
         scoring=None,
         max_time=None,
+        checkpoint=None,
+        checkpoint_interval=60.0,
     ):
         self.loss = loss
         super().__init__(
@@ -348,6 +359,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             ema_decay=ema_decay,
             scoring=scoring,
             max_time=max_time,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
         )
         self.huber_delta = huber_delta
         self.quantile = quantile
@@ -382,7 +395,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input.
         return_std : bool, default=False
             Also return standard deviations, which a net fitted with ``loss="gaussian_nll"`` has.
@@ -420,12 +433,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, pyarrow Dataset} of shape (n_samples, n_features)
             Input.
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), or str or list of str
+            Targets; with a dataset their columns.
+        sample_weight : array-like of shape (n_samples,), or str, default=None
+            Weights of the rows; with a dataset their column.
 
         Returns
         -------
@@ -433,6 +446,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             ``sklearn.metrics.r2_score``; or of each quantile its
             ``sklearn.metrics.d2_pinball_score``, averaged over them.
         """
+        y, sample_weight = columns_for_score(X, y, sample_weight)
         quantiles = getattr(self, "_quantiles", None)
         if not quantiles:
             return super().score(X, y, sample_weight)

@@ -36,7 +36,7 @@ def check_writable(path, option, *inputs, special=True):
 
 
 @contextlib.contextmanager
-def replacing(path, **options):
+def replacing(path, mode="t", **options):
     """Open a file to write; it appears, or replaces what was there, when the block ends.
 
     If the block fails, or is interrupted, what was there stays. Devices and pipes are written
@@ -45,8 +45,10 @@ def replacing(path, **options):
     Parameters
     ----------
     path : str or Path
+    mode : {"t", "b"}, default="t"
+        Of text or of bytes.
     **options
-        Those of `open`, for a file of text.
+        Those of `open`.
 
     Raises
     ------
@@ -55,10 +57,10 @@ def replacing(path, **options):
     """
     try:
         if _is_special(Path(path)):
-            with open(path, "w", **options) as file:
+            with open(path, f"w{mode}", **options) as file:
                 yield file
         else:
-            with replaced(path, "t", **options) as file:
+            with replaced(path, mode, **options) as file:
                 yield file
     except BrokenPipeError:
         raise

@@ -55,6 +55,11 @@ def add(commands):
     text = "end the training after about so many seconds (default: no limit)"
     seconds = number("a number of seconds above 0", lambda value: 0 < value < np.inf)
     option("--max-time", type=seconds, metavar="SECONDS", help=text)
+    text = (
+        "file in which the training notes its state every minute, and from which the same command "
+    )
+    text += "goes on after a kill; it is removed at the end (default: none)"
+    option("--checkpoint", metavar="PATH", help=text)
     text = "nets whose mean is the prediction (default: as many as suit the rows, more for few)"
     option("--n-estimators", type=integer(1), metavar="N", help=text)
     text = "leave out the scores of HistGradientBoosting (default: they are computed)"
@@ -202,6 +207,7 @@ def _estimator(is_classification, categorical, arguments):
         categorical_features=categorical,
         n_estimators="auto" if arguments.n_estimators is None else arguments.n_estimators,
         max_time=arguments.max_time,
+        checkpoint=arguments.checkpoint,
         random_state=arguments.seed,
         verbose="progress" if sys.stderr.isatty() else False,
     )

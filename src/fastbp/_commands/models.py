@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from sklearn.base import BaseEstimator
+
 from .._version import __version__
 from ..io import FileError, load, save
 from ..tabular import TabularClassifier, TabularRegressor
@@ -46,6 +48,42 @@ def save_model(model, path):
         raise ValueError(f"{path} cannot be written: {reason}") from error
 
 
+class Estimator(NamedTuple):
+    """A fitted estimator of any class.
+
+    Attributes
+    ----------
+    estimator : estimator
+    columns : list of str or None
+        Names of what it predicts from; None: it knows them itself.
+    version : str or None
+        Of fastbp; None if the file does not say.
+    """
+
+    estimator: Any
+    columns: list | None = None
+    version: str | None = None
+
+
+def load_estimator(path):
+    """Read the `Estimator` in a `Model`, or in a file of `fastbp.save` with nothing else.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or holds something else.
+    """
+    found = _loaded(path)
+    if _is_model(found):
+        return Estimator(found["estimator"], found["columns"], found["version"])
+    if not isinstance(found, BaseEstimator):
+        raise ValueError(
+            f"{path} holds no model that `fastbp fit` has saved, and no single estimator of "
+            "fastbp.save"
+        )
+    return Estimator(found)
+
+
 def load_model(path):
     """Read a `Model`.
 
@@ -54,15 +92,19 @@ def load_model(path):
     ValueError
         If the file cannot be read, or is none that `save_model` has written.
     """
+    found = _loaded(path)
+    if not _is_model(found):
+        raise ValueError(f"{path} is no model that `fastbp fit` has saved")
+    return Model(**found)
+
+
+def _loaded(path):
     try:
-        found = load(path)
+        return load(path)
     except FileError as error:
         if isinstance(error, OSError):
             raise ValueError(f"{path} cannot be read: {reason_of(error)}") from error
         raise ValueError(str(error).removesuffix(".")) from error
-    if not _is_model(found):
-        raise ValueError(f"{path} is no model that `fastbp fit` has saved")
-    return Model(**found)
 
 
 def _is_model(found):

@@ -43,7 +43,7 @@ def run(arguments):
     check_readable(arguments.table)
     model = models.load_model(arguments.model)
     if model.version != __version__:
-        text = f"note: the model was saved by fastbp {model.version}, this is {__version__}"
+        text = f"note: the model was saved by fastbp {model.version!r}, this is {__version__!r}"
         print(text, file=sys.stderr)
     estimator = model.estimator
     if arguments.proba and not hasattr(estimator, "predict_proba"):

@@ -83,7 +83,7 @@ def _in_order(tensors):
 # ---- write ----
 
 
-def write(path, content, tensors):
+def write(path, content, tensors, part=None):
     """Write a text and tensors to a file, which is complete or not there.
 
     Parameters
@@ -92,6 +92,8 @@ def write(path, content, tensors):
     content : str
     tensors : dict of ndarray
         C-contiguous, of one of `DTYPES`.
+    part : str or None, default=None
+        As `replaced` takes it.
     """
     metadata = {"crc32": _NO_CHECKSUM, "fastbp": str(FORMAT), "content": content}
     header, end = {"__metadata__": metadata}, 0
@@ -107,7 +109,7 @@ def write(path, content, tensors):
             f"obj takes {len(text):,} bytes beside its arrays of numbers, for texts, lists and "
             f"arrays of objects: a file takes {_LONGEST_HEADER:,}."
         )
-    with replaced(path) as file:
+    with replaced(path, part=part) as file:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
         crc = checksum(content, tensors, file.write)

@@ -141,7 +141,7 @@ def to_sklearn(estimator):
         `label_smoothing`, `dropout`, `input_dropout`, `max_grad_norm`, `warmup`, `ema_decay`,
         `scoring` and `max_time` are left out, `solver` "adamw" becomes "adam" and a schedule by the
         step "constant". Predictions do not depend on them; a further fit does. `dtype`,
-        `n_threads` and `max_memory` are left out without a warning.
+        `n_threads`, `max_memory` and `checkpoint` are left out without a warning.
 
     See Also
     --------

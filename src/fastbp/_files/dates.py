@@ -134,7 +134,10 @@ def _decode_period(decoder, payload, where):
     if type(payload) is not list or len(payload) != 2:
         fail(where, payload, "an ordinal and its frequency")
     ordinal = _integers(payload[:1], where, 1)[0]
-    return _pandas(where).Period(ordinal=ordinal, freq=_text(payload[1], where)[:20])
+    made = _pandas(where).Period(ordinal=ordinal, freq=_text(payload[1], where)[:20])
+    if not 1 <= made.year <= 9999:  # also of NaT, which has none
+        fail(where, payload, "a period in the years 1 to 9999")
+    return made
 
 
 KINDS = (

@@ -1,5 +1,6 @@
 """Parameters of constructors, of which some may be functions: a file notes their names only."""
 
+import os
 import sys
 from collections import Counter, OrderedDict
 from operator import is_
@@ -34,12 +35,15 @@ def reduced(value, levels=3):
     """A parameter in types of Python that mean the same to a fit.
 
     Numbers and texts of derived classes, such as members of an IntEnum, become the int, float or
-    str that they equal; an OrderedDict or a Counter a dict; an Index or a Series of pandas a list.
-    So do those in lists, tuples and dicts. What is of these types already stays the same object.
+    str that they equal; an OrderedDict or a Counter a dict; an Index or a Series of pandas a list;
+    a Path its text. So do those in lists, tuples and dicts. What is of these types already stays
+    the same object.
     """
     kind = type(value)
     if issubclass(kind, np.generic) or not levels:
         return value
+    if issubclass(kind, os.PathLike):
+        return os.fsdecode(value)
     for base, plain in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
         if issubclass(kind, base) and kind not in (base, bool):
             return plain(value)

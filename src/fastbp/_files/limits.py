@@ -8,6 +8,8 @@ _DEEPEST = 50
 _MOST_REPEATED = 1 << 20
 # Bytes of memory that a file may ask for without having any for them.
 _MOST_MEMORY = 1 << 26
+# Of an integer: Python makes no text of one with more than 4,300 digits, nor the other way round.
+_MOST_BITS = 14_000
 # Python's hash of an integer is its remainder by this; lookups of equal hashes take turns.
 _MODULUS = 2**61 - 1
 _MOST_OF_A_HASH = 100
@@ -76,9 +78,14 @@ class Limits:
         self._memory += n_bytes
 
     def integer(self, value, where):
-        """Look at an integer, which may become a key: many of one hash make lookups slow."""
+        """Look at an integer: JSON has no longer ones, and as keys many of one hash are slow."""
         if -_MODULUS < value < _MODULUS:
             return
+        if value.bit_length() > _MOST_BITS:
+            raise self._error(
+                f"{where or 'obj'} is an integer of {value.bit_length():,} bits: it takes "
+                f"{_MOST_BITS:,}"
+            )
         same = self._of_hash[hash(value)]
         same.add(value)
         if len(same) > _MOST_OF_A_HASH:

@@ -15,8 +15,9 @@ def _encode_binarizer(encoder, binarizer, where):
 
 
 _OF_BINARIZER = {
-    "neg_label": checks.Takes("an integer", lambda value: type(value) is int),
-    "pos_label": checks.Takes("an integer", lambda value: type(value) is int),
+    # Those of our estimators.
+    "neg_label": checks.Takes("0", lambda value: type(value) is int and value == 0),
+    "pos_label": checks.Takes("1", lambda value: type(value) is int and value == 1),
     "sparse_output": checks.BOOLEAN,
     "y_type_": checks.one_of(("binary", "multiclass", "multilabel-indicator")),
     "sparse_input_": checks.BOOLEAN,

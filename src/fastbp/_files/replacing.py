@@ -8,7 +8,7 @@ import stat
 
 
 @contextlib.contextmanager
-def replaced(path, mode="b", **options):
+def replaced(path, mode="b", part=None, **options):
     """A file to write, which takes the place of the one at `path` when all is written.
 
     If the block fails or is interrupted, what was there stays, and no part of a file. A link stays,
@@ -19,6 +19,9 @@ def replaced(path, mode="b", **options):
     path : str or path-like of str
     mode : {"b", "t"}, default="b"
         Of bytes or of text.
+    part : str or None, default=None
+        The file that is written first, in the folder of `path`, which belongs to the caller alone:
+        one that is there is what a killed process has left. None: a name that nobody has.
     **options
         Those of `open`.
 
@@ -29,20 +32,23 @@ def replaced(path, mode="b", **options):
     ValueError
         If `path` has the character NUL.
     """
-    _check_name(path)
+    check_name(path)
     target = os.path.realpath(path)
-    permissions = _permissions(target, path)
+    permissions = permissions_of(target, path)
     folder = os.path.dirname(target)
-    part = os.path.join(folder, f".{secrets.token_hex(8)}.part")
-    with _naming(path, part):
+    own, part = part, part or os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    with naming(path, part):
+        if own is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
         file = open(part, f"x{mode}", **options)  # noqa: SIM115
     try:
         with file:
             yield file
             file.flush()
-            with _naming(path, part):
+            with naming(path, part):
                 _finish(part, file.fileno(), permissions)
-        with _naming(path, part):
+        with naming(path, part):
             os.replace(part, target)
     except BaseException:  # a Ctrl-C, too, leaves no part of a file
         with contextlib.suppress(FileNotFoundError):
@@ -51,17 +57,17 @@ def replaced(path, mode="b", **options):
     _sync_folder(folder)
 
 
-def _check_name(path):
+def check_name(path, parameter="path"):
     """Raise an error for a path that is none of a file, whatever there is."""
     name = os.fspath(path)
     if "\0" in name:
-        raise ValueError(f"path is {name!r}: it takes a path without the character NUL.")
+        raise ValueError(f"{parameter} is {name!r}: it takes a path without the character NUL.")
     if name.endswith((os.sep, os.altsep or os.sep)):
         raise IsADirectoryError(errno.EISDIR, "Is a folder, where it takes a file", name)
 
 
 @contextlib.contextmanager
-def _naming(path, part):
+def naming(path, part):
     """Let errors of the system name what was asked for, not the file beside it."""
     try:
         yield
@@ -90,7 +96,7 @@ def _where_it_can(*none):
             raise
 
 
-def _permissions(target, path):
+def permissions_of(target, path):
     """Permissions of the file that is to be replaced; None if there is none."""
     try:
         found = os.stat(target)

@@ -229,8 +229,11 @@ def loss_params(loss, n_outputs, huber_delta, quantile):
 
 def check_n_threads(n_threads):
     """The number as int; ValueError unless it is an integer of 1 or more."""
-    if isinstance(n_threads, bool) or not isinstance(n_threads, Integral) or n_threads < 1:
-        raise ValueError(f"n_threads must be None or an int >= 1, got {n_threads!r}.")
+    is_integer = isinstance(n_threads, Integral) and not isinstance(n_threads, bool)
+    if not is_integer or not 1 <= n_threads < 2**31:
+        raise ValueError(
+            f"n_threads must be None or an int from 1 to 2**31 - 1, got {n_threads!r}."
+        )
     return int(n_threads)
 
 

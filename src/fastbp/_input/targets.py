@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import column_or_1d
 
 from .. import _core
+from .._distributed import labels_of_all
 from .._warnings import warn
 from .arrays import FLOATS, is_plain, refuse_dates, to_array, to_floats, validated
 
@@ -256,13 +257,14 @@ def encode_labels(estimator, y, incremental, classes):
     announced = incremental and _check_partial_fit_first_call(estimator, classes)
     first = not hasattr(estimator, "classes_") or not (estimator.warm_start or incremental)
     if announced or first:
-        kind = type_of_target(y) if announced else _kind_of_target(y)
+        kind = type_of_target(y) if announced else kind_of_target(y)
         estimator._binarizer = _binarizer(y, kind)
     labels, index = _distinct(y)
     if first:
-        estimator.classes_ = labels
+        estimator.classes_ = labels_of_all(labels, y.ndim == 1)
     else:
-        _compare_classes(estimator, labels, incremental)
+        of_all = labels_of_all(labels, y.ndim == 1) if estimator.warm_start else labels
+        _compare_classes(estimator, of_all, incremental)
     if getattr(estimator, "_binarizer", None) is not None:
         return _binarized(estimator._binarizer, y)
     if y.ndim != 1:
@@ -295,7 +297,7 @@ def _is_column_of_integers(y):
     return y.ndim == 1 and y.dtype.kind in "iub"
 
 
-def _kind_of_target(y):
+def kind_of_target(y):
     """ "multiclass" for any column of integers, else scikit-learn's name of the type of target."""
     if _is_column_of_integers(y):
         return "multiclass"

@@ -5,10 +5,11 @@ from numbers import Real
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
+from .._distributed import counts_of_all
 from .arrays import has_weight
 
 
-def class_weights(class_weight, classes, codes):
+def class_weights(class_weight, classes, codes, counts=None):
     """The weight of every class, by scikit-learn's rules.
 
     Parameters
@@ -20,6 +21,8 @@ def class_weights(class_weight, classes, codes):
         The labels.
     codes : ndarray of int of shape (n,) or, multilabel, (n, n_classes)
         The place of each row's label among the classes, or 0 and 1; "balanced" counts them.
+    counts : list of ndarray, or None
+        For each column of the codes, the rows of each class, instead of those in `codes`.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def class_weights(class_weight, classes, codes):
                 f"class_weight={class_weight!r}: it takes None, 'balanced' or a dict for y of one "
                 "label per row; a list is for multilabel targets."
             )
-        return [_of_column(class_weight, classes, codes)]
+        return [_of_column(class_weight, classes, codes, counts and counts[0])]
     n_columns = codes.shape[1]
     if isinstance(class_weight, str):
         class_weight = [class_weight] * n_columns
@@ -50,14 +53,22 @@ def class_weights(class_weight, classes, codes):
             "dicts, one for each column of y."
         )
     labels = np.arange(2)
-    return [_of_column(w, labels, codes[:, k]) for k, w in enumerate(class_weight)]
+    return [
+        _of_column(w, labels, codes[:, k], counts and counts[k]) for k, w in enumerate(class_weight)
+    ]
 
 
-def _of_column(class_weight, classes, codes):
+def _of_column(class_weight, classes, codes, counts=None):
+    if isinstance(class_weight, str) and counts is not None:
+        present = counts > 0
+        weights = np.ones(len(classes))
+        weights[present] = counts.sum() / (present.sum() * counts[present].astype(np.float64))
+        return weights
     if isinstance(class_weight, str):
-        present = np.unique(codes)
         weights = np.ones(len(classes))  # of a class without rows: any number
-        weights[present] = compute_class_weight(class_weight, classes=present, y=codes)
+        counts = counts_of_all(np.bincount(codes, minlength=len(classes)))
+        present = np.flatnonzero(counts)
+        weights[present] = counts.sum() / (len(present) * counts[present])
         return weights
     if not isinstance(class_weight, dict):
         raise ValueError(f"class_weight has {class_weight!r} for a column of y: it takes a dict.")
@@ -91,8 +102,7 @@ def weights_of_rows(weights, codes, sample_weight=None):
     """
     if weights is None:
         return sample_weight
-    columns = codes.reshape(len(codes), -1).astype(np.intp, copy=False).T
-    of_classes = np.prod([w[c] for w, c in zip(weights, columns, strict=True)], axis=0)
+    of_classes = product_of_weights(weights, codes)
     of_rows = of_classes if sample_weight is None else sample_weight * of_classes
     if not has_weight(of_rows):
         raise ValueError(
@@ -100,3 +110,9 @@ def weights_of_rows(weights, codes, sample_weight=None):
             "whose sum is well above zero and finite."
         )
     return of_rows
+
+
+def product_of_weights(weights, codes):
+    """Weights of rows by their classes alone."""
+    columns = codes.reshape(len(codes), -1).astype(np.intp, copy=False).T
+    return np.prod([w[c] for w, c in zip(weights, columns, strict=True)], axis=0)

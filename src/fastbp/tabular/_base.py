@@ -1,5 +1,6 @@
 """What the estimators of tables share: parameters of the constructor, ``fit``, copies, pickles."""
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -22,7 +23,7 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "n_estimators": [_AUTO, Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [_AUTO, Interval(Integral, 1, 2**31, closed="left")],
         "hidden_layer_sizes": [_AUTO, "array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions({"auto", *_core.ACTIVATIONS}), "array-like"],
         "n_bins": [_AUTO, Interval(Integral, 1, None, closed="left")],
@@ -44,6 +45,8 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         "max_memory": [Interval(Integral, 1, None, closed="left"), str, None],
         "dtype": [StrOptions({*DTYPES})],
         "verbose": ["verbose", StrOptions({PROGRESS})],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_interval": [Interval(Real, 0, None, closed="neither")],
     }
     # Every fit begins anew: what the MLPs have for parameters is fixed here.
     warm_start = False
@@ -70,6 +73,8 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         max_memory,
         dtype,
         verbose,
+        checkpoint,
+        checkpoint_interval,
     ):
         self.categorical_features = categorical_features
         self.n_estimators = n_estimators
@@ -90,6 +95,8 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         self.max_memory = max_memory
         self.dtype = dtype
         self.verbose = verbose
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
 
     # Each subclass says what its targets are:
     #   _y_numeric, whether y holds numbers
@@ -106,21 +113,26 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : table of shape (n_samples, n_features)
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
             A data frame of pandas or polars, an Arrow table, anything else that narwhals reads, or
-            an array: numbers, text, categories, booleans and dates, with missing cells.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, a multilabel indicator matrix, or real numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
+            an array: numbers, text, categories, booleans and dates, with missing cells. Of a
+            ``pyarrow.dataset.Dataset`` all columns but those of `y` and `sample_weight`; it may be
+            larger than memory, see Notes.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Class labels, a multilabel indicator matrix, or real numbers. With a dataset the name of
+            their column; several of a regressor.
+        sample_weight : array-like of shape (n_samples,), or str, default=None
             Weights of the rows: finite, with a sum above zero. A row of weight 0 has no part in
-            anything, not even in the encoding of columns.
-        X_val : table of shape (n_val, n_features), default=None
+            anything, not even in the encoding of columns. With a dataset the name of their column.
+        X_val : table of shape (n_val, n_features), or pyarrow Dataset, default=None
             Rows to validate on, which are not trained on: they take the place of those that
             `early_stopping` would hold out. With ``early_stopping=False`` they stop nothing, but
             are watched, and calibrate the probabilities of a classifier.
-        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Targets of these rows; of a classifier no labels but those in `y`.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), or str or list of str, \
+                default=None
+            Targets of these rows; of a classifier no labels but those in `y`. The names of columns
+            if `X_val` is a dataset.
+        sample_weight_val : array-like of shape (n_val,), or str, default=None
             Weights of these rows in their loss and score: finite, with a sum above zero. Those of
             a classifier's `class_weight` multiply them there.
 
@@ -134,6 +146,21 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
         ValueError, TypeError
             For data that do not fit, leaving the estimator as it was: the error names the column.
             Or when the loss stops being finite.
+
+        Notes
+        -----
+        A dataset is read once for what the encoding is made of, once for the rows that are held
+        out, and once in every epoch, by a thread that encodes rows while the members train on
+        others. Rows are shuffled in two levels: the blocks of the dataset (row groups of Parquet)
+        in each epoch, then the rows of the blocks that are in memory together. The result depends
+        on `random_state`, the rows, their order and `max_memory`.
+
+        The encoding, and mean and deviation of the targets of a regressor, are those of all rows
+        with weight, also of the ones that are held out. Up to 65,536 distinct values of a column
+        are counted exactly (fewer where `max_memory` has no room for them); beyond that a uniform
+        sample of so many rows decides. Which rows are held out follows from their numbers, without
+        regard to their classes. Where they do not fit into a quarter of `max_memory` (256 MiB if
+        that is None), a random part of them is watched.
         """
         _fit.fit(self, X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return self

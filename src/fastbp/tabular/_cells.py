@@ -65,6 +65,8 @@ def plain(value):
 
 def text_of(value):
     """The text that stands for a label in a column of text: "1" for 1 and 1.0, "True" for True."""
+    if type(value) is str:
+        return value
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if isinstance(value, (bool, np.bool_)):
@@ -74,11 +76,13 @@ def text_of(value):
 
 def number_in(text):
     """The number that a text or another label is, NaN for blank text; None if it is no number."""
-    if isinstance(text, Real) or isinstance(text, Decimal):
-        return float(text)
-    if isinstance(text, bytes):
+    if not isinstance(text, str):
+        if isinstance(text, Real) or isinstance(text, Decimal):
+            return float(text)
+        if not isinstance(text, bytes):
+            return None
         text = text.decode(errors="replace")
-    if not isinstance(text, str) or "_" in text:  # Python takes 1_000, no table means it
+    if "_" in text:  # Python takes 1_000, no table means it
         return None
     if not text.strip():
         return np.nan
@@ -184,6 +188,10 @@ class LabelCells:
             numbers[code] = number
         numbers[-1] = np.nan  # the place of the code -1
         return numbers[self._codes]
+
+    def example(self):
+        """One of the values."""
+        return self._values[0]
 
     def means_numbers(self):
         """Tell whether the values are text of numbers, and of no codes such as "01234"."""
@@ -316,6 +324,24 @@ def of_series(series):
     if isinstance(dtype, nw.Unknown):
         return _of_unknown(series)
     return of_array(series.to_numpy())
+
+
+def of_arrow(array):
+    """Cells of an Arrow array, as `of_series` finds them: common types without its detours."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return NumberCells(array.to_numpy(zero_copy_only=False))
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        if not array.null_count:
+            return NumberCells(array.to_numpy(zero_copy_only=False))
+        missing = array.is_null().to_numpy(zero_copy_only=False)
+        present = array.fill_null(pa.scalar(0).cast(kind))
+        return NumberCells(present.to_numpy(zero_copy_only=False), missing)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return LabelCells(*_arrow_dictionary(array), "text")
+    return of_series(nw.from_native(pa.chunked_array([array]), series_only=True))
 
 
 def _of_integers(series, fill):

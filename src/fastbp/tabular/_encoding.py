@@ -21,6 +21,7 @@ from functools import partial
 
 import numpy as np
 
+from ._statistics import NumberCounts, counts_of
 from ._table import Column
 
 _BLOCK = 8192  # rows that are encoded at a time: what is made of them stays in the cache
@@ -148,12 +149,32 @@ class Encoding:
         -------
         Encoding
         """
+        counted = ((column.name, counts_of(column)) for column in columns)
+        return cls.of_counts(
+            counted, n_bins=n_bins, max_categories=max_categories, min_count=min_count
+        )
+
+    @classmethod
+    def of_counts(cls, counted, *, n_bins=64, max_categories=4096, min_count=2):
+        """The same by what the columns of the training rows come to.
+
+        Parameters
+        ----------
+        counted : iterable of (str, NumberCounts or LabelCounts)
+            The name of each column and its counts.
+        n_bins, max_categories, min_count : int
+            As `fit` takes them.
+
+        Returns
+        -------
+        Encoding
+        """
         return cls(
             [
-                _fit_numbers(column, n_bins)
-                if column.kind == "number"
-                else _fit_categories(column, max_categories, min_count)
-                for column in columns
+                _numbers_of(name, counts, n_bins)
+                if isinstance(counts, NumberCounts)
+                else _categories_of(name, counts, max_categories, min_count)
+                for name, counts in counted
             ]
         )
 
@@ -169,7 +190,7 @@ class Encoding:
         """
         return tuple((encoder.rows, encoder.raw) for encoder in self._encoders)
 
-    def encode(self, columns, dtype=np.float32):
+    def encode(self, columns, dtype=np.float32, out=None):
         """Positions of rows.
 
         Parameters
@@ -178,17 +199,19 @@ class Encoding:
             All columns in the order of `fit`.
         dtype : dtype
             float32 or float64.
+        out : ndarray of shape (n_rows, n_columns) or None
+            Where to put them.
 
         Returns
         -------
         ndarray of shape (n_rows, n_columns)
-            C-contiguous.
+            C-contiguous, or `out`.
         """
         if len(columns) != self.n_columns:
             raise ValueError(f"There are {len(columns)} columns: it takes {self.n_columns}.")
         n_rows = len(columns[0])
         readers = [e.reader(column) for e, column in zip(self._encoders, columns, strict=True)]
-        positions = np.empty((n_rows, self.n_columns), dtype=dtype)
+        positions = np.empty((n_rows, self.n_columns), dtype=dtype) if out is None else out
         for first in range(0, n_rows, _BLOCK):
             rows = slice(first, first + _BLOCK)
             block = positions[rows]
@@ -208,40 +231,33 @@ class Encoding:
 # ---- numbers ----
 
 
-def _fit_numbers(column, n_bins):
-    values = column.values.astype(np.float64)
-    missing = np.isnan(values)
-    has_missing = bool(missing.any())
-    x = np.sort(values[~missing] if has_missing else values)
+def _numbers_of(name, counts, n_bins):
+    x = counts.values
     # A quarter is exact but of numbers that are nothing beside the largest.
     scale = 0.25 if len(x) and max(-x[0], x[-1]) > _HUGE else 1.0
-    x *= scale
-    distinct = x[np.append(True, x[1:] != x[:-1])] if len(x) else x
-    if len(distinct) < 2:
+    counts = counts.times(scale)
+    has_missing = counts.has_missing
+    if len(counts.values) < 2:
         tells = has_missing and len(x) > 0
-        return _Categories(column.name, "number", {}, 0 if tells else -1, 1)
-    knots = _knots(x, distinct, n_bins)
-    encoder = _Numbers(column.name, knots, scale, _raw(x, knots), has_missing, len(knots))
+        return _Categories(name, "number", {}, 0 if tells else -1, 1)
+    knots = _knots(counts, n_bins)
+    encoder = _Numbers(name, knots, scale, _raw(counts, knots), has_missing, len(knots))
     if not has_missing:
-        median = Column(column.name, "number", _at(x, [0.5]) / scale)
+        median = Column(name, "number", counts.at([0.5]) / scale)
         encoder.when_missing = float(encoder.reader(median)(slice(None))[0])
     return encoder
 
 
-def _at(x, share):
-    """The number of sorted x below which this share of them is: always one of them."""
-    return x[np.rint(np.multiply(share, len(x) - 1)).astype(np.intp)]
-
-
-def _knots(x, distinct, n_bins):
+def _knots(counts, n_bins):
     """At most n_bins + 1 of the distinct values: half by quantiles of the rows.
 
     The others go where the most distinct values have no knot between them, so that values which
     most rows share do not take all knots.
     """
+    distinct = counts.values
     if len(distinct) <= n_bins + 1:
         return distinct
-    of_rows = np.unique(_at(x, np.linspace(0, 1, max(n_bins // 2, 1) + 1)))
+    of_rows = np.unique(counts.at(np.linspace(0, 1, max(n_bins // 2, 1) + 1)))
     ranks = np.searchsorted(distinct, of_rows)
     parts = _parts(np.diff(ranks).tolist(), n_bins + 1 - len(ranks))
     pieces = [
@@ -263,9 +279,10 @@ def _parts(gaps, n_cuts):
     return parts
 
 
-def _raw(x, knots):
+def _raw(counts, knots):
     """The raw values at the knots."""
-    low, median, high = _at(x, np.array([0.25, 0.5, 0.75]))
+    x = counts.values
+    low, median, high = counts.at(np.array([0.25, 0.5, 0.75]))
     spread, times = (high - low, 1) if high > low else (x[-1] - x[0], 2)
     with np.errstate(over="ignore"):
         thirds = np.clip((knots - median) / spread * (times / 3), -1e9, 1e9)
@@ -304,10 +321,8 @@ def _count_below(levels, x):
 # ---- categories ----
 
 
-def _fit_categories(column, max_categories, min_count):
-    labels = column.labels
-    counts = np.bincount(column.values + 1, minlength=len(labels) + 1)
-    has_missing, counts = bool(counts[0]), counts[1:]
+def _categories_of(name, counted, max_categories, min_count):
+    labels, counts, has_missing = counted.labels, counted.counts, counted.has_missing
     seen = int((counts > 0).sum()) + has_missing
     kept = sorted(
         (code for code in range(len(labels)) if counts[code] >= max(min_count, 1)),
@@ -315,10 +330,10 @@ def _fit_categories(column, max_categories, min_count):
     )[:max_categories]
     kept = sorted((labels[code] for code in kept), key=_order)
     if seen < 2 or not kept and not has_missing:  # equal for all rows
-        return _Categories(column.name, "category", {}, -1, 1)
+        return _Categories(name, "category", {}, -1, 1)
     codes = {label: code for code, label in enumerate(kept)}
     missing = len(kept) if has_missing else -1
-    return _Categories(column.name, "category", codes, missing, len(kept) + has_missing)
+    return _Categories(name, "category", codes, missing, len(kept) + has_missing)
 
 
 def _order(label):

@@ -15,6 +15,10 @@ from sklearn.utils.validation import _check_y, check_consistent_length, check_is
 
 from .. import _core
 from .._callbacks import FitTasks, has_callbacks
+from .._checkpoints.fingerprint import fingerprint
+from .._checkpoints.keeper import NOBODY, Keeper, Nobody, keeper_of
+from .._datasets import is_dataset
+from .._distributed import refuse
 from .._fit import plan_of
 from .._history import CURVES, History, clear_history
 from .._input.arguments import (
@@ -104,12 +108,15 @@ class Job(NamedTuple):
     net: Net
     trainings: tuple  # one for each member
     workers: Workers
-    data: _core.Data
+    data: _core.Data | None  # None: they are streamed
     n_rows: int  # to train on
     watched: Watched | None
     plan: MemoryPlan
+    keeper: Keeper | Nobody = NOBODY  # of its checkpoint
+    streamed: Any = None  # rows of a dataset, `_stream_rows.Streamed`
     tasks: FitTasks | None = None
     progress: Progress | None = None
+    ranks: None = None  # this process is alone
 
 
 def fit(estimator, X, y, sample_weight, validation, announce=None):
@@ -117,11 +124,22 @@ def fit(estimator, X, y, sample_weight, validation, announce=None):
 
     ``announce(plan)`` is called with the `MemoryPlan` before training begins.
     """
+    refuse(type(estimator).__name__, "MLPClassifier or MLPRegressor")
+    if is_dataset(X):
+        from . import _stream_fit  # which needs pyarrow
+
+        _stream_fit.fit(estimator, X, y, sample_weight, validation, announce)
+        return
     began = monotonic()
     draft = object.__new__(type(estimator))
     vars(draft).update(estimator.get_params(deep=False))
     given = check(draft, X, y, sample_weight, validation)
-    target, job = prepare(draft, given, began)
+    with keeper_of(draft, began) as keeper:
+        _fit(estimator, draft, given, keeper, (X, y, sample_weight), announce)
+
+
+def _fit(estimator, draft, given, keeper, passed, announce):
+    target, job = prepare(draft, given, keeper)
     if job is None:
         commit(estimator, draft, Fitted(given.schema, target, None, (), 1.0))
         return
@@ -129,7 +147,7 @@ def fit(estimator, X, y, sample_weight, validation, announce=None):
     del given  # and with it the columns, which are encoded now
     if announce is not None:
         announce(job.plan)
-    job = followed(estimator, job, schema, X, y, sample_weight)
+    job = followed(estimator, job, schema, *passed)
     try:
         vectors = [training.shown for training in job.trainings]
         commit(estimator, draft, _fitted(job, schema, vectors), job)
@@ -209,14 +227,19 @@ def _checked_validation(draft, schema, kind, codes, class_weights, validation):
 # ---- prepare ----
 
 
-def prepare(draft, given, began):
+def prepare(draft, given, keeper):
     """Split, encode, draw and allocate: the target, and the `Job` unless there is one answer."""
     random_state = generator_of(draft.random_state)
+    keeper.begin(random_state)
     candidates = _candidates(given.rows)
     target = draft._target(given.kind, *_of_rows(given.rows, candidates))
     if target.is_constant:
+        keeper.refuse("y has one answer only, where there is nothing to train")
         return target, None
-    share = draft.validation_fraction if _splits(draft, given, candidates) else 0.0
+    share = 0.0
+    if draft.early_stopping and given.held is None:
+        codes = given.rows.codes[candidates]
+        share = share_held_out(draft, len(candidates), _fewest(codes) if codes.ndim == 1 else None)
     settings = _settings(draft, max(1, round(len(candidates) * (1 - share))))
     splits = _split(given, candidates, share, settings.n_estimators, random_state)
     # Those that a member trains on: with a fold for each to hold out these are all.
@@ -250,8 +273,8 @@ def prepare(draft, given, began):
     if own is not None or share > 0:
         held_out = [split[1] for split in splits]
         watched = Watched(own or all_rows, held_out, target, n_estimators, net.dtype, keeps_best)
-    return target, Job(
-        began=began,
+    job = Job(
+        began=keeper.began,
         settings=settings,
         target=target,
         net=net,
@@ -261,7 +284,20 @@ def prepare(draft, given, began):
         n_rows=min(map(len, own_rows)),
         watched=watched,
         plan=_plan(trainings, watched, (given.rows, all_rows), (given.held, own)),
+        keeper=keeper,
     )
+    keeper.compare(partial(_fingerprint, draft, job, all_rows, own), _loop.vectors_of(job))
+    return target, job
+
+
+def _fingerprint(draft, job, all_rows, own):
+    """What a checkpoint of this job is of: what follows from the encoded table."""
+    data = {"classes_": getattr(draft, "classes_", None)}
+    for suffix, rows in (("", all_rows), ("_val", own)):
+        if rows is not None:
+            data[f"X{suffix}"], data[f"y{suffix}"] = rows.positions, rows.known
+            data[f"sample_weight{suffix}"] = rows.weight
+    return fingerprint(draft, data, job.trainings[0].trainer)
 
 
 def _of_rows(rows, order):
@@ -283,21 +319,26 @@ def _candidates(rows):
     return every if rows.weight is None else every[rows.weight >= TINY]
 
 
-def _splits(draft, given, candidates):
-    """Whether rows are held out: where there are enough, of classes in the folds of all members.
+def share_held_out(draft, n_rows, smallest):
+    """The share of so many rows to hold out: none where they, or those of a class, are few.
+
+    `smallest` is the number of rows of the smallest class, None without classes. There are to be
+    rows of each in the folds of all members.
 
     Without them a classifier of few rows is far too certain: with five rows of each class, log
     losses were .52 for .25 (20 rows of breast_cancer), .25 for .16 (25 of iris). With two or three
     of each it needs all to train on, and a regression of 15 to 45 rows lost as often as it gained.
     """
-    share, codes = draft.validation_fraction, given.rows.codes[candidates]
-    if codes.ndim == 1 and share <= 0.5 and _fewest(codes) * share >= 1:
-        n_members = draft.n_estimators
-        if _is_auto(n_members):
-            n_members = recommended(len(candidates), True).n_estimators
-        share *= min(n_members, round(1 / share))
-    enough = len(candidates) * share >= _FEWEST_HELD_OUT
-    return draft.early_stopping and given.held is None and enough
+    share = draft.validation_fraction
+    if smallest is not None and share <= 0.5 and smallest * share >= 1:
+        share *= min(most_members(draft, n_rows), round(1 / share))
+    return draft.validation_fraction if n_rows * share >= _FEWEST_HELD_OUT else 0.0
+
+
+def most_members(draft, n_rows):
+    """The members of a fit on so many rows."""
+    n_members = draft.n_estimators
+    return recommended(n_rows, True).n_estimators if _is_auto(n_members) else n_members
 
 
 def _fewest(codes):
@@ -453,6 +494,8 @@ def train(estimator, job, schema):
     finally:
         vectors = [training.result() for training in job.trainings]
         estimator._fitted = _fitted(job, schema, vectors, temperature)
+    if not ending.is_interrupted:
+        job.keeper.end()
     if ending.error:
         raise ValueError(ending.error)
     if job.tasks is not None:
@@ -460,6 +503,8 @@ def train(estimator, job, schema):
     # At last, for a warning can be made an error, which must lose nothing.
     if ending.warning:
         warn(ending.warning, ending.category)
+    if job.keeper.unsaid:
+        warn(job.keeper.unsaid)
 
 
 def _fitted(job, schema, vectors, temperature=1.0):
@@ -496,6 +541,8 @@ def predicted(estimator, X, answer):
     fitted = vars(estimator).get("_fitted")
     if fitted is None:
         check_is_fitted(estimator)
+    if is_dataset(X):
+        return _predicted_of_dataset(estimator, fitted, X, answer)
     columns = read_columns(estimator, fitted.schema, X)
     n_rows = len(columns[0])
     if n_rows <= _ROWS:
@@ -504,6 +551,18 @@ def predicted(estimator, X, answer):
         answer(fitted, _outputs(estimator, fitted, [c.take(rows) for c in columns]))
         for rows in blocks(n_rows, _ROWS)
     ]
+    return np.concatenate(parts)
+
+
+def _predicted_of_dataset(estimator, fitted, dataset, answer):
+    from ._stream_fit import batches_to_predict
+
+    parts = [
+        answer(fitted, _outputs(estimator, fitted, columns))
+        for columns in batches_to_predict(dataset, fitted.schema)
+    ]
+    if not parts:
+        raise ValueError("X has 0 rows: it takes 1 at least.")
     return np.concatenate(parts)
 
 

@@ -38,10 +38,16 @@ class Workers:
     Parameters
     ----------
     n_threads : int
+
+    Attributes
+    ----------
+    is_idle : bool
+        Whether no member can change.
     """
 
     def __init__(self, n_threads):
         self.n_threads = n_threads
+        self.is_idle = True
         self._stop = threading.Event()
 
     def __enter__(self):
@@ -74,6 +80,7 @@ class Workers:
                 self._stop.set()
                 raise
 
+        self.is_idle = False
         others = [self._pool.submit(work) for _ in range(self.n_threads - 1)]
         try:
             work()
@@ -81,7 +88,9 @@ class Workers:
         except BaseException:  # Ctrl-C, if it is none of the work
             self._stop.set()
             wait(others)
+            self.is_idle = True
             raise
+        self.is_idle = True
         for other in others:
             other.result()
         return [results[number] for number in range(len(members))]
@@ -168,6 +177,86 @@ class Watched:
         return self._target.temperature(self.z, self._known, self._weight)
 
 
+class Course:
+    """Where a run is, and what a checkpoint has of it.
+
+    Attributes
+    ----------
+    epoch : int
+        The present one.
+    n_epochs : int
+        So many there will be.
+    stalled : int
+        Epochs since the last one that was the best.
+    began : float
+        When the first epoch began, by the clock.
+    """
+
+    def __init__(self, estimator, job, history):
+        self._estimator, self._job, self._history = estimator, job, history
+        self.epoch, self.n_epochs, self.stalled = 0, job.settings.max_iter, 0
+        self.began, self._is_whole = monotonic(), False
+
+    def mark(self):
+        """An epoch has ended, with all that belongs to it, or none has begun."""
+        self._is_whole = False
+        for training in self._job.trainings:
+            training.between_epochs()
+        if self._job.streamed is not None:
+            self._job.streamed.between_epochs()
+        if self._job.keeper.is_there:
+            watched = self._job.watched
+            self._history.mark()
+            self._marked = {
+                "epoch": self.epoch,
+                "n_epochs": self.n_epochs,
+                "stalled": self.stalled,
+                "best_loss": None if watched is None else watched.best_loss,
+            }
+        self._is_whole = True
+
+    def state(self):
+        """What `go_on` takes; None where there is nothing to go on from."""
+        job = self._job
+        parts = [job.workers.is_idle, *(training.is_whole for training in job.trainings)]
+        if job.streamed is not None:
+            parts.append(job.streamed.is_whole)
+        if not self._is_whole or not all(parts):
+            return None
+        return {
+            **self._marked,
+            "attributes": self._history.marked(),
+            "seconds": monotonic() - self.began,
+            "members": [training.state() for training in job.trainings],
+            "streamed": None if job.streamed is None else job.streamed.state(),
+        }
+
+    def go_on(self, state):
+        """Be where the run was that had this state; the vectors are there already."""
+        job = self._job
+        self.epoch, self.n_epochs = state["epoch"], state["n_epochs"]
+        self.stalled, self.began = state["stalled"], self.began - state["seconds"]
+        if job.watched is not None:
+            job.watched.best_loss = state["best_loss"]
+        self._history.go_on(state["attributes"])
+        if job.tasks is not None:
+            job.tasks.pass_over(self._estimator.n_iter_)
+        self.mark()
+        for training, of_member in zip(job.trainings, state["members"], strict=True):
+            training.go_on(of_member)
+        if job.streamed is not None:
+            job.streamed.go_on(state["streamed"])
+
+
+def vectors_of(job):
+    """What training changes in place, by name."""
+    return {
+        f"{k} {name}": vector
+        for k, training in enumerate(job.trainings)
+        for name, vector in training.trained().items()
+    }
+
+
 def train(estimator, job):
     """Run epochs until the stopping rules, ``max_time`` or Ctrl-C end them.
 
@@ -179,51 +268,72 @@ def train(estimator, job):
     Ending
     """
     history = History(estimator, job.began, job.watched)
+    course = Course(estimator, job, history)
     try:
-        return _run_epochs(estimator, job, history)
+        with job.keeper.following(course.state):
+            if job.keeper.goes_on:
+                course.go_on(job.keeper.go_on())
+            else:
+                course.mark()
+            return _run_epochs(estimator, job, history, course)
     except KeyboardInterrupt:
-        return Ending(warning="Training interrupted by user.", category=UserWarning)
+        return Ending(
+            warning="Training interrupted by user.", category=UserWarning, is_interrupted=True
+        )
     finally:
         history.close()
 
 
-def _run_epochs(estimator, job, history):
-    settings, stalled, began = job.settings, 0, monotonic()
+def _run_epochs(estimator, job, history, course):
+    settings = job.settings
     n_steps = updates_per_epoch(job.n_rows, settings.batch_size)
-    epoch, n_epochs = 0, settings.max_iter
-    while epoch < n_epochs:
+    while course.epoch < course.n_epochs:
         begin_iteration(job)
-        total = n_epochs * n_steps
-        rates = factors("cosine", settings.warmup, epoch * n_steps, n_steps, total)
+        total = course.n_epochs * n_steps
+        rates = factors("cosine", settings.warmup, course.epoch * n_steps, n_steps, total)
         rates *= settings.learning_rate_init
-        ema_decay = average_decay(total, settings.average)
-        losses = job.workers.run(partial(_epoch, job.data, rates, ema_decay), job.trainings)
+        losses = _epoch_of_all(job, rates, average_decay(total, settings.average))
         history.add_loss(float(np.mean(losses)), float(rates[-1]))
         if prints_lines(estimator):
             print(f"Epoch {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if not all(training.finite for training in job.trainings):
             return _not_finite(estimator, job, history)
-        stalled = 0 if _look(estimator, job, history) else stalled + 1
+        course.stalled = 0 if _look(estimator, job, history) else course.stalled + 1
         ending = end_iteration(estimator, job)
         if ending is not None:
             return ending
-        if stalled > settings.n_iter_no_change:
+        if course.stalled > settings.n_iter_no_change:
             return Ending()
-        epoch += 1
+        course.epoch += 1
         if estimator.max_time is not None:
             left = estimator.max_time - (monotonic() - job.began)
-            in_time = epoch + int(left * epoch / (monotonic() - began))
-            n_epochs = min(settings.max_iter, in_time)
-    if epoch == settings.max_iter:
+            in_time = course.epoch + int(left * course.epoch / (monotonic() - course.began))
+            course.n_epochs = min(settings.max_iter, in_time)
+        course.mark()
+        job.keeper.write_if_due()
+    if course.epoch == settings.max_iter:
         return Ending()
     return Ending(
-        warning=f"max_time={estimator.max_time} seconds had time for {epoch} of "
+        warning=f"max_time={estimator.max_time} seconds had time for {course.epoch} of "
         f"max_iter={settings.max_iter} epochs."
     )
 
 
-def _epoch(data, rates, ema_decay, training, stop):
-    return training.epoch(data, rates, ema_decay, stop)
+def _epoch_of_all(job, rates, ema_decay):
+    """Train an epoch, with a pause for each checkpoint; the mean losses of the members."""
+    if job.streamed is not None:
+        return job.streamed.train(job, rates, ema_decay)
+    while True:
+        until = job.keeper.deadline
+        action = partial(_epoch, job.data, rates, ema_decay, until)
+        losses = job.workers.run(action, job.trainings)
+        if None not in losses:
+            return losses
+        job.keeper.write_if_due()
+
+
+def _epoch(data, rates, ema_decay, until, training, stop):
+    return training.epoch(data, rates, ema_decay, stop, until)
 
 
 def _look(estimator, job, history):

@@ -6,10 +6,12 @@ What the engine is asked for is in `Net`; a `Member` is one vector of parameters
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import _core
+from .._checkpoints.keeper import copy_of, small
 from .._input.arguments import parse_max_memory
 from .._params import count, zeros
 from .._predict import BLOCK_ROWS, DIRECT_ROWS, DOUBLE_ROWS, SMALL_WORK
@@ -17,7 +19,7 @@ from .._threads import blas_guard, resolve_n_threads
 from .._trainers import Arguments, give_back, make, take
 
 # Updates between two looks at whether the fit is to end.
-_STEPS_AT_ONCE = 256
+STEPS_AT_ONCE = 256
 
 
 class Net:
@@ -160,6 +162,16 @@ def outputs(net, members, positions, n_threads, max_memory):
     return z
 
 
+class Place(NamedTuple):
+    """Where a member is in an epoch, which is trained some updates at a time."""
+
+    first: int = 0  # of these updates
+    row: int = 0  # rows of theirs that are done,
+    loss_sum: float = 0.0  # and the sum of their losses
+    total: float = 0.0  # the same of the updates before,
+    visited: int = 0  # and how many rows they had
+
+
 class Training:
     """The training of one member.
 
@@ -182,13 +194,19 @@ class Training:
         What is trained, and its moving average, which counts.
     finite : bool
         False: the loss of an update was not finite, and that update was not made.
+    place : Place or None
+        None: the epoch has not begun.
+    loss : float or None
+        Mean loss of the epoch's rows, if it has ended.
+    is_whole : bool
+        False while something changes that a checkpoint must not have in half.
     """
 
     def __init__(self, net, settings, rows, seed, keeps_best, n_threads, max_memory):
         random_state = np.random.RandomState(seed)
         self.params, self.shown = drawn(net, random_state), zeros(net.n_params, net.dtype)
         self.shown[:] = self.params
-        self.state = tuple(zeros(self.params.size, net.dtype) for _ in range(2))
+        self.moments = tuple(zeros(self.params.size, net.dtype) for _ in range(2))
         self._best = zeros(self.params.size, net.dtype) if keeps_best else None
         self._has_best = False
         self.trainer = make(net.training_arguments(settings, n_threads, max_memory))
@@ -197,9 +215,16 @@ class Training:
         self._seed = int(random_state.randint(1, np.iinfo(np.int32).max))
         self._rows, self._random_state = rows.copy(), random_state
         self._t = 0
+        self.between_epochs()
 
-    def epoch(self, data, rates, ema_decay, stop):
+    def between_epochs(self):
+        """Forget the epoch that has ended."""
+        self.place, self.loss, self.is_whole = None, None, True
+
+    def epoch(self, data, rates, ema_decay, stop, until):
         """Train on whole mini-batches of shuffled rows; the mean loss of the rows visited.
+
+        It is None if the epoch has not ended: the next call goes on with it.
 
         Parameters
         ----------
@@ -209,32 +234,55 @@ class Training:
         ema_decay : float
             Of the moving average.
         stop : threading.Event
-            Ends the epoch early.
+            Ends the call early.
+        until : float
+            A time by time.monotonic after which the call ends, when it has made an update.
         """
-        self._random_state.shuffle(self._rows)
-        size = self._settings.batch_size
-        total = visited = 0
-        for first in range(0, len(rates), _STEPS_AT_ONCE):
-            if stop.is_set() or not self.finite:
-                break
-            some = rates[first : first + _STEPS_AT_ONCE]
-            some_rows = self._rows[first * size : (first + len(some)) * size]
-            total += self._updates(data, some_rows, some, ema_decay) * len(some_rows)
-            visited += len(some_rows)
-        return total / max(visited, 1)
+        if self.loss is not None:
+            return self.loss
+        if self.place is None:
+            self.is_whole = False
+            self._random_state.shuffle(self._rows)
+            self.place, self.is_whole = Place(), True
+        while self.place.first < len(rates) and self.finite:
+            if stop.is_set() or not self._some_updates(data, rates, ema_decay, until):
+                return None
+        self.loss = self.place.total / max(self.place.visited, 1)
+        return self.loss
 
-    def _updates(self, data, rows, rates, ema_decay):
+    def _some_updates(self, data, rates, ema_decay, until):
+        """Go on to the next look at whether to end; False if the time was up before."""
+        first, row, loss_sum, total, visited = self.place
+        size = self._settings.batch_size
+        rates = rates[first : first + STEPS_AT_ONCE]
+        rows = self._rows[first * size : (first + len(rates)) * size]
+        self.is_whole = False
+        self.trainer.begin(row, loss_sum)
+        try:
+            loss = self._updates(data, rows, rates, ema_decay, row, loss_sum, until)
+        finally:
+            done, loss_sum = self.trainer.rows_done, self.trainer.loss_sum
+            self.place = self.place._replace(row=done, loss_sum=loss_sum)
+            self.is_whole = True
+        if done < len(rows) and self.finite:
+            return False
+        self.place = Place(
+            first + len(rates), total=total + loss * len(rows), visited=visited + len(rows)
+        )
+        return True
+
+    def _updates(self, data, rows, rates, ema_decay, row=0, loss_sum=0.0, until=math.inf):
         s = self._settings
         try:
             loss, _, self.finite = self.trainer.train_epoch(
                 self.params,
-                self.state,
+                self.moments,
                 data,
                 rows,
                 s.batch_size,
                 alpha=0.0,
                 learning_rate=s.learning_rate_init,
-                rates=rates,
+                rates=rates[row // s.batch_size :],
                 beta_1=s.beta_1,
                 beta_2=s.beta_2,
                 epsilon=s.epsilon,
@@ -244,6 +292,9 @@ class Training:
                 clip_loss=True,
                 ema=self.shown,
                 ema_decay=ema_decay,
+                row=row,
+                loss_sum=loss_sum,
+                until=until,
             )
         finally:
             self._t += self.trainer.updates
@@ -266,6 +317,32 @@ class Training:
     def result(self):
         """The best parameters, or the present ones where none were kept."""
         return self._best if self._has_best else self.shown
+
+    def state(self):
+        """What `go_on` takes, beside the vectors."""
+        return {
+            "order": small(self._rows),
+            "random_state": copy_of(self._random_state),
+            "t": self._t,
+            "place": None if self.place is None else tuple(self.place),
+            "loss": self.loss,
+            "finite": self.finite,
+            "has_best": self._has_best,
+        }
+
+    def go_on(self, state):
+        """Be where the training was that had this state."""
+        np.copyto(self._rows, state["order"])
+        self._random_state.set_state(state["random_state"].get_state())
+        self._t, self._has_best = state["t"], state["has_best"]
+        self.place = None if state["place"] is None else Place(*state["place"])
+        self.loss, self.finite = state["loss"], state["finite"]
+
+    def trained(self):
+        """What training changes in place, by name."""
+        best = {} if self._best is None else {"best": self._best}
+        state = {f"state {i}": vector for i, vector in enumerate(self.moments)}
+        return {"params": self.params, "shown": self.shown, **state, **best}
 
     def vectors(self):
         """What it keeps beside the trainer, its parameters and the optimizer's state, by name."""

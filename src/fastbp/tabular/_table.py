@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from .._datasets import is_dataset
 from .._warnings import warn
 from . import _cells
 
@@ -116,28 +117,28 @@ def fit_schema(estimator, X, categorical_features="from_dtype"):
         Names the columns of dates, which are taken as numbers.
     """
     table = _opened(estimator, X)
-    validate_data(estimator, table.native, skip_check_array=True)
-    if table.named:  # before 1.9 scikit-learn does not know all containers
-        estimator.feature_names_in_ = np.array(table.names, dtype=object)
-    asked = _categorical_mask(table, categorical_features)
+    learn_names(estimator, table)
+    asked = categorical_mask(table, categorical_features)
     names, named = table.names, table.named
     schema, columns = Schema(names, named, [], []), []
     for place, name in enumerate(names):
-        with _NamingColumn(table, place):
+        with NamingColumn(table, place):
             cells = table.cells(place)
-            kind = _kind(cells, asked if asked is None else asked[place])
-            if kind == "text" and categorical_features is None:
-                raise ValueError(
-                    "holds text or other values that are no numbers, such as "
-                    f"{cells.labels()[1][0]!r}, and categorical_features=None allows no categories"
-                )
-            kind = "category" if kind == "text" else kind
+            asked_here = asked if asked is None else asked[place]
+            kind = _kind_for(cells, asked_here, categorical_features is not None)
             column, with_text = _column(name, kind, cells, None)
         schema.kinds.append(kind)
         schema.with_text.append(with_text)
         columns.append(column)
     _tell_dates(schema)
     return schema, columns
+
+
+def learn_names(estimator, table):
+    """Give the estimator the number of columns and, if they have names, these."""
+    validate_data(estimator, table.native, skip_check_array=True)
+    if table.named:  # before 1.9 scikit-learn does not know all containers
+        estimator.feature_names_in_ = np.array(table.names, dtype=object)
 
 
 def read_columns(estimator, schema, X):
@@ -167,11 +168,16 @@ def read_columns(estimator, schema, X):
         places = [place_of[name] for name in schema.names]
     else:
         validate_data(estimator, table.native, reset=False, skip_check_array=True)
+    return read_places(schema, table, places)
+
+
+def read_places(schema, table, places):
+    """Read the columns at these places of a table, in the order of the schema."""
     columns = []
     for place, name, kind, text in zip(
         places, schema.names, schema.kinds, schema.with_text, strict=True
     ):
-        with _NamingColumn(table, place):
+        with NamingColumn(table, place):
             columns.append(_column(name, kind, table.cells(place), text)[0])
     return columns
 
@@ -196,6 +202,29 @@ class _Frame:
         return repr(self._keys[place])
 
 
+class Batch:
+    """Columns of an Arrow record batch, with rows or without."""
+
+    named = True
+
+    def __init__(self, batch, names):
+        self._batch, self.names = batch, names
+        self.shape = batch.num_rows, len(names)
+
+    @property
+    def native(self):
+        """An Arrow table, which scikit-learn looks at."""
+        import pyarrow
+
+        return pyarrow.Table.from_batches([self._batch]).select(self.names)
+
+    def cells(self, place):
+        return _cells.of_arrow(self._batch.column(self.names[place]))
+
+    def where(self, place):
+        return repr(self.names[place])
+
+
 class _Array:
     """A two-dimensional array."""
 
@@ -216,11 +245,16 @@ def _opened(estimator, X):
     if type(X).__module__.startswith("pyarrow") and hasattr(X, "to_struct_array"):
         X = _arrow_table(X)
     if nw.dependencies.is_into_dataframe(X):
-        _refuse_repeated_names(X)
+        refuse_repeated_names(X)
         table = _Frame(nw.from_native(X, eager_only=True))
         if 0 in table.shape:
             check_array(np.empty(table.shape), estimator=estimator)  # raises
         return table
+    if is_dataset(X):
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose rows are not in memory: it takes a table with rows, "
+            "such as X.to_table()."
+        )
     if _is_lazy(X):
         raise TypeError(
             f"X is a {type(X).__name__}, whose rows are not computed yet: it takes a table with "
@@ -262,7 +296,7 @@ def _array_like(X):
     return X
 
 
-def _refuse_repeated_names(X):
+def refuse_repeated_names(X):
     names = list(getattr(X, "column_names", None) or X.columns)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
@@ -271,7 +305,7 @@ def _refuse_repeated_names(X):
         )
 
 
-class _NamingColumn:
+class NamingColumn:
     """Errors of what is done within say which column of X they are about."""
 
     def __init__(self, table, place):
@@ -290,7 +324,7 @@ class _NamingColumn:
 # ---- kinds ----
 
 
-def _categorical_mask(table, categorical_features):
+def categorical_mask(table, categorical_features):
     """Which columns were said to be categories; None if that follows from their types."""
     n_columns, names = table.shape[1], table.names if table.named else None
     if isinstance(categorical_features, str) and categorical_features == "from_dtype":
@@ -342,6 +376,17 @@ def _categorical_mask(table, categorical_features):
     return mask
 
 
+def _kind_for(cells, asked, takes_text):
+    """The kind of a column, as it stands in a `Schema`; ValueError for text that is not allowed."""
+    kind = _kind(cells, asked)
+    if kind == "text" and not takes_text:
+        raise ValueError(
+            "holds text or other values that are no numbers, such as "
+            f"{cells.example()!r}, and categorical_features=None allows no categories"
+        )
+    return "category" if kind == "text" else kind
+
+
 def _kind(cells, asked):
     """The kind of a column; `asked`: None to go by its type, or whether it shall be a category."""
     natural = cells.natural
@@ -390,11 +435,16 @@ def _numbers(kind, cells):
         ) from None
     if values.dtype.kind == "f" and np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
-        raise ValueError(
-            f"has an infinite number, {values[row]}, in row {row} (infinity, or a value too large "
-            "for float64): it takes finite numbers and NaN for a missing one"
-        )
+        raise infinite_number(values[row], row)
     return values
+
+
+def infinite_number(value, row):
+    """The error of a column with an infinite number."""
+    return ValueError(
+        f"has an infinite number, {value}, in row {row} (infinity, or a value too large "
+        "for float64): it takes finite numbers and NaN for a missing one"
+    )
 
 
 def _categories(cells, with_text):

@@ -157,9 +157,19 @@ class Numbers:
     has_temperature = False
 
     def __init__(self, y, weight):
-        self.n_outputs = y.shape[1]
-        self.mean, self.deviation = _mean_and_deviation(y, weight)
-        self.is_constant = not self.deviation.any()
+        self._learn(*mean_and_deviation(y, weight))
+
+    def _learn(self, mean, deviation):
+        self.n_outputs = len(mean)
+        self.mean, self.deviation = mean, deviation
+        self.is_constant = not deviation.any()
+
+    @classmethod
+    def of_moments(cls, mean, deviation):
+        """The same by the mean and the deviation of the columns."""
+        numbers = object.__new__(cls)
+        numbers._learn(mean, deviation)
+        return numbers
 
     def for_core(self, y, dtype):
         """Standardised numbers of rows as the core takes them."""
@@ -184,7 +194,7 @@ class Numbers:
             return loss, self.core.score(mean, target, weight)
 
 
-def _mean_and_deviation(y, weight):
+def mean_and_deviation(y, weight):
     """Weighted mean and standard deviation of the columns, also of numbers close to overflow."""
     unit = np.abs(y).max(axis=0)
     unit[unit == 0] = 1.0

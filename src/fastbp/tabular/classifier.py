@@ -5,6 +5,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 
+from .._datasets import columns_for_score
 from .._input.targets import encode_labels
 from .._input.weights import class_weights
 from ._base import BaseTabular
@@ -68,12 +69,21 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     n_threads : int or None, default=None
         As in `MLPClassifier`; members share them.
     max_memory : int, str or None, default=None
-        Cap on the arena of each member in bytes, or "64MB".
+        Cap on the arena of each member in bytes, or "64MB". Of a fit over a dataset a cap on all
+        that it keeps: `memory_plan_` shows it.
     dtype : {"float32", "float64"}, default="float32"
         Of parameters and encoded rows. Predictions are float64.
     verbose : bool, int or "progress", default=False
         True prints the memory plan and a line for each epoch; "progress" shows a bar on standard
         error.
+    checkpoint : str, path-like or None, default=None
+        File in which `fit` keeps the state of its run, at most every `checkpoint_interval` seconds
+        and when it is interrupted. The same call of `fit`, in this process or another one, goes on
+        from there, and ends with the bits of a run that was never interrupted. One of other data,
+        parameters or versions is an error that names the difference. The file is removed when
+        the fit has ended; each fit takes a path of its own.
+    checkpoint_interval : float, default=60.0
+        Seconds between two checkpoints at least.
 
     Attributes
     ----------
@@ -151,6 +161,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         max_memory=None,
         dtype="float32",
         verbose=False,
+        checkpoint=None,
+        checkpoint_interval=60.0,
     ):
         super().__init__(
             categorical_features=categorical_features,
@@ -172,6 +184,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             max_memory=max_memory,
             dtype=dtype,
             verbose=verbose,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
         )
         self.class_weight = class_weight
 
@@ -180,8 +194,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
         Parameters
         ----------
-        X : table of shape (n_samples, n_features)
-            With the columns of `fit`; of a table with names in any order.
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
+            With the columns of `fit`; of a table with names in any order. A dataset may have more
+            columns, and is read batch by batch.
 
         Returns
         -------
@@ -195,7 +210,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
         Parameters
         ----------
-        X : table of shape (n_samples, n_features)
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
             As `predict` takes it.
 
         Returns
@@ -210,7 +225,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
         Parameters
         ----------
-        X : table of shape (n_samples, n_features)
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
             As `predict` takes it.
 
         Returns
@@ -219,6 +234,25 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             Finite also where a probability is too small for float64.
         """
         return predicted(self, X, _log_probabilities)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
+            As `predict` takes it.
+        y : array-like of shape (n_samples,) or (n_samples, n_classes), or str
+            Labels; with a dataset the name of their column.
+        sample_weight : array-like of shape (n_samples,), or str, default=None
+            Weights of the rows; with a dataset the name of their column.
+
+        Returns
+        -------
+        float
+            The share of the rows whose labels are all right.
+        """
+        return super().score(X, *columns_for_score(X, y, sample_weight))
 
     def _check_target(self, y):
         if y.dtype.kind == "f":

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.base import RegressorMixin
 
+from .._datasets import columns_for_score
 from .._input.targets import reals
 from ._base import BaseTabular
 from ._fit import predicted
@@ -61,12 +62,21 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     n_threads : int or None, default=None
         As in `MLPRegressor`; members share them.
     max_memory : int, str or None, default=None
-        Cap on the arena of each member in bytes, or "64MB".
+        Cap on the arena of each member in bytes, or "64MB". Of a fit over a dataset a cap on all
+        that it keeps: `memory_plan_` shows it.
     dtype : {"float32", "float64"}, default="float32"
         Of parameters and encoded rows. Predictions are float64.
     verbose : bool, int or "progress", default=False
         True prints the memory plan and a line for each epoch; "progress" shows a bar on standard
         error.
+    checkpoint : str, path-like or None, default=None
+        File in which `fit` keeps the state of its run, at most every `checkpoint_interval` seconds
+        and when it is interrupted. The same call of `fit`, in this process or another one, goes on
+        from there, and ends with the bits of a run that was never interrupted. One of other data,
+        parameters or versions is an error that names the difference. The file is removed when
+        the fit has ended; each fit takes a path of its own.
+    checkpoint_interval : float, default=60.0
+        Seconds between two checkpoints at least.
 
     Attributes
     ----------
@@ -138,6 +148,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         max_memory=None,
         dtype="float32",
         verbose=False,
+        checkpoint=None,
+        checkpoint_interval=60.0,
     ):
         super().__init__(
             categorical_features=categorical_features,
@@ -159,6 +171,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             max_memory=max_memory,
             dtype=dtype,
             verbose=verbose,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
         )
 
     def predict(self, X):
@@ -166,8 +180,9 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
         Parameters
         ----------
-        X : table of shape (n_samples, n_features)
-            With the columns of `fit`; of a table with names in any order.
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
+            With the columns of `fit`; of a table with names in any order. A dataset may have more
+            columns, and is read batch by batch.
 
         Returns
         -------
@@ -175,6 +190,25 @@ class TabularRegressor(RegressorMixin, BaseTabular):
             In float64.
         """
         return predicted(self, X, lambda fitted, z: fitted.target.predicted(z))
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features), or pyarrow Dataset
+            As `predict` takes it.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Targets; with a dataset the name of their column, or several.
+        sample_weight : array-like of shape (n_samples,), or str, default=None
+            Weights of the rows; with a dataset the name of their column.
+
+        Returns
+        -------
+        float
+            1 for perfect predictions, 0 for those of the mean.
+        """
+        return super().score(X, *columns_for_score(X, y, sample_weight))
 
     def _check_target(self, y):
         return None, reals(y).astype(np.float64, copy=False)

@@ -1,0 +1,1002 @@
+"""Checkpoints: a fit that was cut anywhere goes on and ends with the bits of one that was not."""
+
+import contextlib
+import copy
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkpointed_fits import FITS, Problem, absolute_error, half_square, unlike
+from differences import difference
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV
+
+import fastbp
+from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, _core, _fit, _loops
+from fastbp._checkpoints import evaluations, files, fingerprint, keeper
+from fastbp._files import container
+from fastbp.tabular import _loop, _net
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Training interrupted by user"),
+]
+SMALL = Problem(is_large=False)
+# Every chance to write is taken.
+ALWAYS = 1e-9
+
+
+class InSteps:
+    """A trainer whose time is up after each step, as far as it has a time."""
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+
+    def __getattr__(self, name):
+        return getattr(self._trainer, name)
+
+    def train_epoch(self, params, state, data, order, batch_size, *, row=0, until=np.inf, **others):
+        if until < np.inf:
+            order = np.arange(data.n_rows) if order is None else order
+            order = order[: row + batch_size]
+        return self._trainer.train_epoch(
+            params, state, data, order, batch_size, row=row, until=np.inf, **others
+        )
+
+
+@pytest.fixture
+def in_steps(monkeypatch):
+    """Fits may write after each step."""
+    for module, name in ((_fit, "take"), (_net, "make")):
+        make = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda arguments, make=make: InSteps(make(arguments)))
+    monkeypatch.setattr(_fit, "give_back", lambda trainer, arguments: None)
+
+
+@pytest.fixture
+def copies(monkeypatch, tmp_path):
+    """Copies of all checkpoints that are written: what a kill right after would leave."""
+    written = []
+    write = files.write
+
+    def write_and_copy(path, value):
+        write(path, value)
+        folder = tmp_path / f"copy {len(written)}"
+        folder.mkdir()
+        for suffix in ("", ".evaluations"):
+            if os.path.exists(f"{path}{suffix}"):
+                shutil.copy(f"{path}{suffix}", folder / f"state{suffix}")
+        written.append(folder)
+
+    monkeypatch.setattr(files, "write", write_and_copy)
+    return written
+
+
+def kept(folder, interval=ALWAYS):
+    return {"checkpoint": folder / "state", "checkpoint_interval": interval}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_fit_goes_on_from_any_step(name, in_steps, copies, tmp_path):
+    plain = FITS[name](SMALL, {})
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    whole = FITS[name](SMALL, kept(folder))
+    assert unlike(whole, plain) is None
+    assert not list(folder.iterdir())
+    cuts = copies[:]
+    assert len(cuts) > 8
+    some = {0, 1, 2, len(cuts) - 1, *np.random.default_rng(0).choice(len(cuts), 4)}
+    for i in sorted(some):
+        assert unlike(FITS[name](SMALL, kept(cuts[i], interval=60.0)), plain) is None, i
+        assert not list(cuts[i].iterdir())
+
+
+# ---- a checkpoint of another fit ----
+
+
+@pytest.fixture
+def cut(in_steps, copies, tmp_path):
+    """``cut(name)`` is a folder with a checkpoint from the midst of this fit."""
+
+    def folder_of(name, at=0.6):
+        before = len(copies)
+        FITS[name](
+            SMALL, {"checkpoint": tmp_path / f"whole {before}", "checkpoint_interval": ALWAYS}
+        )
+        return copies[before + int(at * (len(copies) - before))]
+
+    return folder_of
+
+
+def other_data(**changes):
+    """The small problem with arrays of which one number is another."""
+    problem = Problem(is_large=False)
+    for name, change in changes.items():
+        setattr(problem, name, change(getattr(problem, name).copy()))
+    return problem
+
+
+def one_more(array):
+    array[7] = array[7] + 1
+    return array
+
+
+PARAMETERS = {
+    "alpha": (0.5, "alpha: this fit has 0.5, the checkpoint 0.0001"),
+    "hidden_layer_sizes": ([12, 3], r"hidden_layer_sizes: this fit has \[12, 3\], .* \[12\]"),
+    "max_iter": (7, "max_iter: this fit has 7, the checkpoint 4"),
+    "random_state": (1, "random_state: this fit has 1, the checkpoint 0"),
+    "max_memory": ("64MB", "max_memory: this fit has '64MB', the checkpoint None"),
+    "class_weight": ({0: 2.0}, "class_weight: .*; sample_weight: other values"),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_another_parameter_is_named(name, cut):
+    value, said = PARAMETERS[name]
+    folder = cut("adam")
+    before = (folder / "state").read_bytes()
+    with pytest.raises(ValueError, match=f"is of another fit: .*{said}.*remove the file"):
+        FITS["adam"](SMALL, {**kept(folder), name: value})
+    assert (folder / "state").read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == ["state"]
+
+
+def test_what_changes_no_bit_may_be_another(cut):
+    folder, plain = cut("adam"), FITS["adam"](SMALL, {})
+    free = {"n_threads": 2, "checkpoint_interval": 1.0, "checkpoint": str(folder / "state")}
+    assert (
+        unlike(
+            FITS["adam"](SMALL, {"verbose": "progress", **free}).set_params(verbose=False), plain
+        )
+        is None
+    )
+
+
+OTHER_DATA = {
+    "X: other values": ("adam", other_data(X=one_more)),
+    "y: other values": ("own loss", other_data(y=one_more)),
+    "sample_weight: other values": ("adam", other_data(weight=one_more)),
+    r"X: this fit has float64 of shape \(140, 64\), the checkpoint .*150": (
+        "early stopping",
+        other_data(X=lambda X: X[:140], digits=lambda y: y[:140]),
+    ),
+    "X_val: other values": ("own rows to validate", other_data(X_val=one_more)),
+    "y_val: other values": ("own rows to validate", other_data(digits_val=lambda y: y[::-1])),
+    "X: other values.*CSR": ("sparse", other_data(X=one_more)),
+    "the weights to start from: other values": (
+        "warm start",
+        other_data(digits=lambda y: y[::-1]),
+    ),
+    "y: other values.*": ("lbfgs", other_data(y=one_more)),
+    "X: other values .*float32": (
+        "table",
+        other_data(table=lambda table: np.vstack([table[1:], table[:1]])),
+    ),
+}
+
+
+@pytest.mark.parametrize("said", OTHER_DATA)
+def test_other_data_are_named(said, cut):
+    name, problem = OTHER_DATA[said]
+    folder = cut(name)
+    with pytest.raises(ValueError, match=f"is of another fit: .*{said}"):
+        FITS[name](problem, kept(folder))
+    assert (folder / "state").exists()
+
+
+def test_seconds_of_earlier_fits_do_not_count(monkeypatch):
+    est = FITS["warm start"](SMALL, {})
+    start = fingerprint.start_of(est)
+    est._history = [(row[0] + 1.0, *row[1:]) for row in est._history]
+    assert fingerprint.start_of(est) == start
+    est._history[0] = (*est._history[0][:1], 9.0, *est._history[0][2:])
+    other = fingerprint.start_of(est)
+    assert [name for name in start if other[name] != start[name]] == ["the curves to go on with"]
+
+
+def test_labels_and_first_weights_count(cut):
+    folder = cut("adam")
+    with pytest.raises(ValueError, match="classes_: other"):
+        FITS["adam"](other_data(digits=lambda y: y + 1), kept(folder))
+    weights = [np.ones((64, 12)), np.ones((12, 10))]
+    with pytest.raises(ValueError, match=r"coef_init\[0\]: this fit has float64 .*none"):
+        SMALL.classifier(kept(folder), coef_init=weights, sample_weight=SMALL.weight)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "said"),
+    [
+        (fingerprint, "__version__", "fastbp: here 99, of the checkpoint "),
+        (np, "__version__", "numpy: here 99, of the checkpoint "),
+        (_core, "cpu_level", "instruction set: here 99, of the checkpoint "),
+    ],
+)
+def test_another_version_is_named(where, name, said, cut, monkeypatch):
+    folder = cut("adam")
+    monkeypatch.setattr(where, name, (lambda: "99") if callable(getattr(where, name)) else "99")
+    with pytest.raises(ValueError, match=said):
+        FITS["adam"](SMALL, kept(folder))
+
+
+def test_lbfgs_depends_on_scipy_and_blas(cut, monkeypatch):
+    folder = cut("lbfgs")
+    monkeypatch.setattr(fingerprint.scipy, "__version__", "99")
+    monkeypatch.setattr(fingerprint, "_blas", lambda: "another")
+    with pytest.raises(ValueError, match="BLAS: here another, .*; scipy: here 99, "):
+        FITS["lbfgs"](SMALL, kept(folder))
+
+
+def test_other_solvers_do_not_depend_on_scipy(cut, monkeypatch):
+    folder, plain = cut("adam"), FITS["adam"](SMALL, {})
+    monkeypatch.setattr(fingerprint.scipy, "__version__", "99")
+    assert unlike(FITS["adam"](SMALL, kept(folder)), plain) is None
+
+
+def test_another_estimator_is_named(cut):
+    folder = cut("adam")
+    with pytest.raises(ValueError, match=r"this fit is of .*MLPRegressor, .* of .*MLPClassifier"):
+        SMALL.regressor(kept(folder))
+
+
+def test_functions_count_by_name_and_code():
+    def made(factor):
+        def loss(output, y):
+            return factor * output - y
+
+        return loss
+
+    def renamed(output, y):
+        return 2 * output - y
+
+    of_one_name = (lambda x: x + 1, lambda x: x + 2, lambda x: x * 1)
+    functions = (made(2), made(3), renamed, absolute_error, *of_one_name)
+    texts = [*map(fingerprint.text_of, functions)]
+    assert len({*texts}) == 7
+    assert fingerprint.text_of(made(2)) == texts[0]
+    assert "made.<locals>.loss of code" in texts[0]
+    scorer = fingerprint.text_of(get_scorer("accuracy"))
+    assert scorer == fingerprint.text_of(get_scorer("accuracy")) and "accuracy" in scorer
+    assert " at 0x" not in fingerprint.text_of(object())
+
+
+class Reversed(frozenset):
+    """A set that is gone through in the other order, as it may be in another process."""
+
+    def __iter__(self):
+        return reversed([*super().__iter__()])
+
+    def __repr__(self):
+        return repr([*self])
+
+
+def test_the_order_of_a_set_does_not_count():
+    def made(names):
+        def scorer(est, X, y, also=names):
+            return len(names) + len(also)
+
+        return scorer
+
+    def text_of(value):
+        return fingerprint.text_of(value).replace("Reversed", "frozenset")
+
+    names, others = frozenset("abc"), frozenset("abd")
+    for around in (lambda s: s, lambda s: {1: (s, "x")}, made):
+        assert text_of(around(names)) == text_of(around(Reversed(names)))
+        assert text_of(around(names)) != text_of(around(others))
+    assert fingerprint.text_of({1: 2}) != fingerprint.text_of({2: 1})
+    assert len({*map(fingerprint.text_of, ((), set(), {}))}) == 3
+
+
+def test_functions_in_a_dict_count_by_their_code():
+    def made(n):
+        return {"by": [lambda x: x * n]}
+
+    assert fingerprint.text_of(made(2)) == fingerprint.text_of(made(2))
+    assert fingerprint.text_of(made(2)) != fingerprint.text_of(made(3))
+
+
+def test_digests_see_every_number():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 700)).astype(np.float32)  # two blocks
+    digest = fingerprint.digest_of(X)
+    assert digest == fingerprint.digest_of(X.copy(order="F"), n_threads=2)
+    assert digest == fingerprint.digest_of(np.repeat(X, 2, axis=1)[:, ::2])
+    for place in ((0, 0), (2999, 699), (2995, 3)):
+        other = X.copy()
+        other[place] = -other[place]
+        assert fingerprint.digest_of(other) != digest
+    assert fingerprint.digest_of(X[::-1]) != digest
+    rows = sparse.csr_array(X[:9, :9])
+    assert fingerprint.digest_of(rows) == fingerprint.digest_of(rows.copy())
+    for part in ("data", "indices", "indptr"):
+        other = rows.copy()
+        getattr(other, part)[1] += 1
+        assert fingerprint.digest_of(other) != fingerprint.digest_of(rows), part
+
+
+@pytest.mark.parametrize("name", ["warm start", "adam"])
+def test_a_fit_that_is_refused_changes_nothing(name, cut):
+    folder = cut(name)
+    generator = np.random.RandomState(5)
+    est = MLPClassifier((9,), random_state=generator, max_iter=2, warm_start=True)
+    est.fit(SMALL.X, SMALL.digits)
+    before = copy.deepcopy(est)
+    est.set_params(**kept(folder), alpha=0.1)
+    with pytest.raises(ValueError, match="is of another fit"):
+        est.fit(SMALL.X, SMALL.digits)
+    assert (
+        difference(est.set_params(checkpoint=None, checkpoint_interval=60.0, alpha=1e-4), before)
+        is None
+    )
+
+
+# ---- files that are no checkpoints ----
+
+
+def test_a_model_is_not_overwritten(tmp_path):
+    path = tmp_path / "model.fastbp"
+    est = FITS["adam"](SMALL, {})
+    fastbp.save(est, path)
+    before = path.read_bytes()
+    for name in FITS:
+        with pytest.raises(
+            ValueError, match="model.fastbp' is a file, but no checkpoint, and is not"
+        ):
+            FITS[name](SMALL, {"checkpoint": path})
+    assert path.read_bytes() == before
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        FITS["adam"](SMALL, {"checkpoint": path})
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_takes_no_file_is_refused(tmp_path):
+    for path, error, said in (
+        (tmp_path, IsADirectoryError, "takes a file, and this is a folder"),
+        (tmp_path / "none" / "state", FileNotFoundError, "No such file"),
+        (f"{tmp_path}/state/", IsADirectoryError, "Is a folder, where it takes a file"),
+        ("/dev/null", OSError, "is a device or a pipe"),
+        ("a\0b", ValueError, "checkpoint is .*without the character NUL"),
+    ):
+        with pytest.raises(error, match=said) as caught:
+            FITS["adam"](SMALL, {"checkpoint": path})
+        if isinstance(caught.value, OSError):
+            assert caught.value.filename == str(path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_load_says_that_it_is_a_checkpoint(cut):
+    folder = cut("adam")
+    with pytest.raises(fastbp.io.FileError, match="is the checkpoint of a fit that has not ended"):
+        fastbp.load(folder / "state")
+
+
+def test_a_damaged_checkpoint_is_refused(cut):
+    folder = cut("adam")
+    path = folder / "state"
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole[:-9] + b"x" + whole[-8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(fastbp.io.FileError, match="state cannot be loaded: it is damaged"):
+            FITS["adam"](SMALL, kept(folder))
+        assert path.read_bytes() == damaged
+    value = files.read(path) if path.write_bytes(whole) else None
+    for part in value:
+        files.write(path, {**value, part: None})
+        with pytest.raises(fastbp.io.FileError, match=f"is damaged: its {part} is no "):
+            FITS["adam"](SMALL, kept(folder))
+    vectors = {**value["vectors"], "params": np.zeros(3)}
+    files.write(path, {**value, "vectors": vectors})
+    with pytest.raises(fastbp.io.FileError, match="is damaged: its vectors are"):
+        FITS["adam"](SMALL, kept(folder))
+
+
+def test_a_checkpoint_of_a_later_format_is_refused(cut, monkeypatch):
+    folder = cut("adam")
+    monkeypatch.setattr(files, "FORMAT", 0)
+    with pytest.raises(
+        fastbp.io.FileError, match="is a checkpoint of format 1, which another version"
+    ):
+        FITS["adam"](SMALL, kept(folder))
+
+
+# ---- writing fails ----
+
+
+class Failing:
+    """Writes fail, all or the first ones."""
+
+    def __init__(self, monkeypatch, n_failures=10**9, before=lambda: None):
+        self.n_calls, write = 0, container.write
+
+        def failing(*arguments, **others):
+            self.n_calls += 1
+            before()
+            if self.n_calls <= n_failures:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state")
+            write(*arguments, **others)
+
+        monkeypatch.setattr(container, "write", failing)
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs", "table, members"])
+def test_a_full_disk_is_warned_of_once_and_training_goes_on(name, in_steps, monkeypatch, tmp_path):
+    plain, failing = FITS[name](SMALL, {}), Failing(monkeypatch)
+    with pytest.warns(UserWarning, match="checkpoint=.*No space left.*Training goes on") as warned:
+        est = FITS[name](SMALL, kept(tmp_path))
+    assert len([w for w in warned if "checkpoint" in str(w.message)]) == 1
+    assert warned[0].filename.endswith("checkpointed_fits.py")
+    assert failing.n_calls > 8
+    assert unlike(est, plain) is None
+    assert not [*tmp_path.iterdir()]
+
+
+def test_it_is_tried_again(in_steps, copies, monkeypatch, tmp_path):
+    plain, folder = FITS["adam"](SMALL, {}), tmp_path / "whole"
+    folder.mkdir()
+    Failing(monkeypatch, n_failures=3)
+    with pytest.warns(UserWarning, match="could not be written"):
+        FITS["adam"](SMALL, kept(folder))
+    assert unlike(FITS["adam"](SMALL, kept(copies[2])), plain) is None
+
+
+@pytest.mark.filterwarnings("error:checkpoint=")
+def test_a_warning_that_is_an_error_loses_nothing(in_steps, monkeypatch, tmp_path):
+    plain = FITS["adam"](SMALL, {})
+    Failing(monkeypatch)
+    est = MLPClassifier(**SMALL.settings, random_state=0, **kept(tmp_path))
+    with pytest.raises(UserWarning, match="could not be written"):
+        est.fit(SMALL.X, SMALL.digits, SMALL.weight)
+    assert unlike(est, plain) is None
+
+
+def test_a_file_that_grows_too_large_leaves_no_part(in_steps, tmp_path):
+    resource = pytest.importorskip("resource")
+    plain, (soft, hard) = FITS["adam"](SMALL, {}), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.warns(UserWarning, match="could not be written: .*File too large"):
+            est = FITS["adam"](SMALL, kept(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert unlike(est, plain) is None
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_may_vanish(in_steps, monkeypatch, tmp_path):
+    plain, folder = FITS["adam"](SMALL, {}), tmp_path / "folder"
+    folder.mkdir()
+    Failing(monkeypatch, 0, before=lambda: shutil.rmtree(folder, ignore_errors=True))
+    with pytest.warns(UserWarning, match="could not be written: .*No such file"):
+        est = FITS["adam"](SMALL, kept(folder))
+    assert unlike(est, plain) is None
+    assert not folder.exists()
+
+
+def test_what_takes_the_place_of_a_checkpoint_is_not_overwritten(in_steps, copies, tmp_path):
+    def scorer(est, X, y):
+        (tmp_path / "state").write_text("mine")
+        return est.score(X, y)
+
+    with pytest.warns(UserWarning, match="is a file, but no checkpoint"):
+        SMALL.classifier({"scoring": scorer, "early_stopping": True, **kept(tmp_path)})
+    assert copies and (tmp_path / "state").read_text() == "mine"
+
+
+def test_a_full_disk_stops_a_fit_before_it_begins(monkeypatch, tmp_path):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5000))
+    for name in ("adam", "table"):
+        with pytest.raises(OSError, match=r"takes [\d,]+ bytes, where 5,000 are free") as caught:
+            FITS[name](SMALL, kept(tmp_path))
+        assert caught.value.filename == str(tmp_path / "state")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_leftovers_of_a_killed_process_do_not_pile_up(cut, tmp_path):
+    folder, plain = cut("adam"), FITS["adam"](SMALL, {})
+    whole = (folder / "state").read_bytes()
+    for lock, n in ((b"", 0), (b"123", 8), (b"4567", 40), (b"89", 300)):
+        (folder / "state").write_bytes(whole)
+        (folder / "state.lock").write_bytes(lock)
+        (folder / "state.part").write_bytes(whole[:n])
+        assert unlike(FITS["adam"](SMALL, kept(folder)), plain) is None
+        assert not [*folder.iterdir()]
+
+
+def test_a_part_does_not_outlive_a_fit_that_writes_nothing(tmp_path):
+    (tmp_path / "state.part").write_bytes(b"")
+    FITS["adam"](SMALL, kept(tmp_path, interval=60.0))
+    assert not [*tmp_path.iterdir()]
+
+
+MINE = (b"mine", b"A file of mine, longer than a number of a process." * 9, b"\0" * 300)
+
+
+@pytest.mark.parametrize("content", MINE, ids=["short", "long", "zeros"])
+@pytest.mark.parametrize("suffix", [".lock", ".part", ".evaluations"])
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_files_of_others_beside_a_checkpoint_stay(name, suffix, content, tmp_path):
+    (tmp_path / f"state{suffix}").write_bytes(content)
+    with pytest.raises(ValueError, match=f"checkpoint=.*/state' needs .*{suffix}' .*Move it away"):
+        FITS[name](SMALL, kept(tmp_path))
+    assert (tmp_path / f"state{suffix}").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == [f"state{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".part"])
+def test_files_of_others_stay_if_they_come_later(suffix, tmp_path):
+    def scorer(est, X, y):
+        (tmp_path / f"state{suffix}").write_text("mine")
+        return est.score(X, y)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        SMALL.classifier({"scoring": scorer, "early_stopping": True, **kept(tmp_path)})
+    assert (tmp_path / f"state{suffix}").read_text() == "mine"
+
+
+# ---- who may have it ----
+
+
+def test_a_path_is_of_one_fit_at_a_time(tmp_path):
+    def scorer(est, X, y):
+        with pytest.raises(ValueError, match="in use by another fit, of this process: each fit"):
+            FITS["lbfgs"](SMALL, kept(tmp_path))
+        return est.score(X, y)
+
+    SMALL.classifier({"scoring": scorer, "early_stopping": True, **kept(tmp_path)})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_path_is_of_one_process_at_a_time(tmp_path):
+    pytest.importorskip("fcntl")
+    program = (
+        "import sys; from fastbp._checkpoints.locks import Lock; lock = Lock(sys.argv[1]); "
+        "print('has it', flush=True); sys.stdin.read()"
+    )
+    path = str(tmp_path / "state")
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with other:
+        assert other.stdout.readline()
+        with pytest.raises(ValueError, match=f"in use by another fit, of process {other.pid}"):
+            FITS["adam"](SMALL, {"checkpoint": path})
+        other.kill()
+        other.wait()
+    FITS["adam"](SMALL, {"checkpoint": path})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_child_that_is_forked_writes_nothing(in_steps, copies, tmp_path):
+    children = []
+
+    def scorer(est, X, y):
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                raise SystemExit
+        return est.score(X, y)
+
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork")
+    params = {"scoring": scorer, "early_stopping": True, **kept(tmp_path)}
+    try:
+        SMALL.classifier(params)
+    except SystemExit:
+        os._exit(0 if (tmp_path / "state.lock").exists() and len(copies) == 2 else 1)
+    assert os.waitpid(children[0], 0)[1] == 0
+
+
+def test_a_search_tries_one_after_the_other(tmp_path):
+    est = MLPClassifier((5,), max_iter=3, random_state=0, **kept(tmp_path))
+    search = GridSearchCV(est, {"alpha": [0.1, 1.0]}, cv=2, error_score="raise")
+    search.fit(SMALL.X, SMALL.digits > 4)
+    assert not [*tmp_path.iterdir()]
+
+
+# ---- interrupted fits ----
+
+
+class Interrupting:
+    """A scorer that raises in one of its calls."""
+
+    def __init__(self, error, at=3):
+        self.error, self.at, self.n_calls = error, at, 0
+
+    def __call__(self, est, X, y):
+        self.n_calls += 1
+        if self.n_calls == self.at:
+            raise self.error
+        return est.score(X, y)
+
+    def __repr__(self):
+        return "a scorer"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, SystemExit])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_an_interrupted_fit_goes_on(solver, error, tmp_path):
+    def fit(scoring, **params):
+        params |= {"scoring": scoring, "early_stopping": True, "solver": solver}
+        return SMALL.classifier(params, **SMALL.validated())
+
+    scorer = Interrupting(error)
+    plain = fit(Interrupting(error, at=99))
+    with contextlib.suppress(error):
+        fit(scorer, checkpoint=tmp_path / "state")
+    assert (tmp_path / "state").exists()
+    est = fit(scorer, checkpoint=tmp_path / "state")
+    assert unlike(est.set_params(scoring=None), plain.set_params(scoring=None)) is None
+    # The score that was interrupted is tried again, those before it are not.
+    assert scorer.n_calls == 3 + SMALL.settings["max_iter"] - 2
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("interval", [ALWAYS, 60.0])
+def test_a_fit_that_ends_without_its_checkpoint_says_so(interval, in_steps, monkeypatch, tmp_path):
+    """Also if it has said before that it tries again."""
+    Failing(monkeypatch)
+    params = {"scoring": Interrupting(ZeroDivisionError, at=2), "early_stopping": True}
+    with pytest.warns(UserWarning) as warned, pytest.raises(ZeroDivisionError):
+        SMALL.classifier({**params, **kept(tmp_path, interval)})
+    goes_on = ["Training goes on"] * (interval == ALWAYS)
+    for warning, said in zip(warned, [*goes_on, "Training has ended"], strict=True):
+        assert f"No space left on device: 'state'. {said}" in str(warning.message)
+
+
+class InterruptedLoss:
+    """A loss that raises once, in the midst of an epoch."""
+
+    def __init__(self, at):
+        self.at, self.n_calls = at, 0
+
+    def __call__(self, *arguments):
+        self.n_calls += 1
+        if self.n_calls == self.at:
+            raise ZeroDivisionError
+        return half_square(*arguments)
+
+    def __repr__(self):
+        return "half the square"
+
+
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_an_interrupted_step_is_made_again(solver, tmp_path):
+    whole = InterruptedLoss(at=0)
+    plain, n_calls = SMALL.regressor({"solver": solver, "loss": whole}), whole.n_calls
+    params = {"solver": solver, "loss": InterruptedLoss(at=5), "checkpoint": tmp_path / "state"}
+    with pytest.raises(ZeroDivisionError):
+        SMALL.regressor(params)
+    if solver == "sgd":
+        place = files.read(tmp_path / "state")["course"]["place"]
+        assert place[0] == 50  # rows of the second epoch
+    est = SMALL.regressor(params)
+    assert unlike(est.set_params(loss="huber"), plain.set_params(loss="huber")) is None
+    assert params["loss"].n_calls == n_calls + 1
+
+
+def test_an_interrupted_table_goes_on(monkeypatch, tmp_path):
+    plain = FITS["table, members"](SMALL, {})
+    score, calls = _loop.Watched.score, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return score(*arguments)
+
+    monkeypatch.setattr(_loop.Watched, "score", interrupted)
+    est = FITS["table, members"](SMALL, {"checkpoint": tmp_path / "state"})
+    assert est.n_iter_ == 3 and (tmp_path / "state").exists()
+    assert unlike(FITS["table, members"](SMALL, {"checkpoint": tmp_path / "state"}), plain) is None
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_changes_in_half_is_not_written(in_steps, copies, monkeypatch, tmp_path):
+    """An interrupt in the midst of what is noted leaves the checkpoint of before."""
+    plain = FITS["adam"](SMALL, {})
+    shuffle, calls = _loops.Rows.begin_epoch, []
+
+    def interrupted(rows):
+        shuffle(rows)
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_loops.Rows, "begin_epoch", interrupted)
+    FITS["adam"](SMALL, kept(tmp_path))
+    before = len(copies)
+    assert before == 6 and (tmp_path / "state").exists()
+    assert unlike(FITS["adam"](SMALL, kept(tmp_path)), plain) is None
+
+
+def test_a_fit_that_ends_leaves_no_file(tmp_path):
+    params = {"checkpoint": tmp_path / "state", "max_iter": 3}
+    SMALL.classifier({**params, "max_time": 1e-9})
+    assert not [*tmp_path.iterdir()]
+    with pytest.raises(ValueError, match="non-finite"):
+        SMALL.regressor({**params, "solver": "sgd", "learning_rate_init": 1e30})
+    assert not [*tmp_path.iterdir()]
+    TabularClassifier(checkpoint=tmp_path / "state").fit([[1.0], [2.0]], ["a", "a"])
+    assert not [*tmp_path.iterdir()]
+
+
+def test_one_answer_is_not_what_a_checkpoint_is_of(cut):
+    folder = cut("table, members")
+    est = TabularClassifier(checkpoint=folder / "state")
+    with pytest.raises(ValueError, match="y has one answer only"):
+        est.fit(SMALL.table, ["a"] * len(SMALL.table))
+
+
+def test_partial_fit_writes_none(tmp_path):
+    params = {"random_state": 0, **kept(tmp_path)}
+    est = MLPClassifier((5,), **params).partial_fit(SMALL.X, SMALL.digits, classes=range(10))
+    (tmp_path / "state").write_text("no checkpoint")
+    est.partial_fit(SMALL.X, SMALL.digits)
+    assert (tmp_path / "state").read_text() == "no checkpoint"
+
+
+# ---- what goes on with it ----
+
+
+def test_the_generator_of_all_goes_on(cut, in_steps, copies, tmp_path):
+    """``random_state=None`` draws from NumPy's own, which is put where the fit began."""
+
+    def fit(**params):
+        drawn = {"early_stopping": True, "dropout": 0.2}  # rows to hold out, and a seed
+        return SMALL.classifier({"random_state": None, **drawn, **params})
+
+    np.random.seed(4)
+    plain, after = fit(), np.random.get_state()[1].copy()
+    np.random.seed(4)
+    fit(checkpoint=tmp_path / "x", checkpoint_interval=ALWAYS)
+    np.random.seed(99)
+    assert unlike(fit(**kept(copies[5])), plain) is None
+    np.testing.assert_array_equal(np.random.get_state()[1], after)
+
+
+def test_generators_of_other_kinds_are_refused(tmp_path):
+    generator = np.random.RandomState(np.random.PCG64(0))
+    SMALL.classifier({"random_state": generator})
+    with pytest.raises(
+        ValueError, match="random_state draws from PCG64: with a checkpoint it takes"
+    ):
+        SMALL.classifier({"random_state": generator, **kept(tmp_path)})
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["adam", "table"])
+def test_the_time_goes_on(name, cut):
+    folder = cut(name)
+    value = files.read(folder / "state")
+    files.write(folder / "state", {**value, "elapsed": value["elapsed"] + 1000})
+    est = FITS[name](SMALL, kept(folder))
+    seconds, n = est.history_["seconds"], len(value["course"]["attributes"]["loss_curve_"])
+    assert 0 < n < len(seconds)
+    assert max(seconds[:n]) < 1000 < min(seconds[n:])
+
+
+def test_max_time_counts_the_runs_before(cut):
+    folder = cut("adam", at=0.4)
+    value = files.read(folder / "state")
+    value["fingerprint"]["parameters"]["max_time"] = "500.0"
+    files.write(folder / "state", {**value, "elapsed": 1000.0})
+    n = len(value["course"]["attributes"]["loss_curve_"])
+    with pytest.warns(
+        ConvergenceWarning, match=f"max_time=500.0 seconds have passed after {n + 1}"
+    ):
+        FITS["adam"](SMALL, {"max_time": 500.0, **kept(folder)})
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs", "table"])
+def test_epochs_are_told_and_printed_once(name, cut, capsys):
+    """Callbacks learn of those that are left, with the numbers that they would have had."""
+    pytest.importorskip("sklearn.callback")
+    folder, told = cut(name), []
+    n = len(files.read(folder / "state")["course"]["attributes"]["loss_curve_"])
+
+    class Recorder:
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            told.append(context.task_id)
+
+    cls = type(FITS[name](SMALL, {}))
+    fit = cls.fit
+
+    def followed(est, *arguments, **others):
+        return fit(est.set_callbacks(Recorder()), *arguments, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cls, "fit", followed)
+        est = FITS[name](SMALL, {"verbose": True, **kept(folder)})
+    assert 0 < n < est.n_iter_
+    assert told == [*range(n, est.n_iter_), 0]
+    printed = [line for line in capsys.readouterr().out.splitlines() if ", loss = " in line]
+    assert [int(line.split()[1].strip(",")) for line in printed] == [*range(n + 1, est.n_iter_ + 1)]
+
+
+def test_checkpoints_are_written_when_they_are_due(in_steps, copies, monkeypatch, tmp_path):
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(keeper, "monotonic", lambda: float(next(seconds)))
+    FITS["adam"](SMALL, {"checkpoint": tmp_path / "state", "checkpoint_interval": 1000.0})
+    assert not copies
+    FITS["adam"](SMALL, {"checkpoint": tmp_path / "state", "checkpoint_interval": 6.0})
+    assert 1 <= len(copies) <= 3
+
+
+# ---- L-BFGS ----
+
+
+def test_the_log_is_cut_anywhere(cut):
+    """What a kill or a power failure leaves of it is of use; what it lacks is computed again."""
+    folder, plain = cut("lbfgs"), FITS["lbfgs"](SMALL, {})
+    names = ("state", "state.evaluations")
+    state, log = ((folder / name).read_bytes() for name in names)
+    rng = np.random.default_rng(0)
+    damaged = bytearray(log)
+    damaged[len(log) // 2] ^= 1
+    for kept_of_it in (
+        b"",
+        log[:5],
+        log[:-1],
+        *(log[:n] for n in rng.choice(len(log), 4)),
+        damaged,
+    ):
+        (folder / "state").write_bytes(state)
+        (folder / "state.evaluations").write_bytes(kept_of_it)
+        assert unlike(FITS["lbfgs"](SMALL, kept(folder)), plain) is None
+        assert not [*folder.iterdir()]
+
+
+def test_a_log_of_another_fit_is_begun_anew(cut, copies, tmp_path):
+    """It is there where the checkpoint beside it was removed; its first point is the same."""
+    folder, plain = cut("lbfgs"), FITS["lbfgs"](SMALL, {})
+    params = {"checkpoint": tmp_path / "other", "checkpoint_interval": ALWAYS}
+    FITS["lbfgs"](other_data(y=one_more), params)
+    other = copies[-1] / "state.evaluations"
+    shutil.copy(other, folder)
+    assert unlike(FITS["lbfgs"](SMALL, kept(folder)), plain) is None
+    shutil.copy(other, folder)
+    assert unlike(FITS["lbfgs"](SMALL, kept(folder)), plain) is None
+
+
+def test_no_evaluation_is_made_twice(cut, monkeypatch):
+    folder = cut("lbfgs", at=0.8)
+    evaluate, calls = InSteps.__getattr__, []
+
+    def noting(trainer, name):
+        calls.append(name)
+        return evaluate(trainer, name)
+
+    monkeypatch.setattr(InSteps, "__getattr__", noting)
+    FITS["lbfgs"](SMALL, {})
+    every = calls.count("value_and_grad")
+    calls.clear()
+    FITS["lbfgs"](SMALL, kept(folder))
+    assert 0 < calls.count("value_and_grad") <= every - 0.5 * every
+
+
+class CrampedLoss:
+    """A loss that lets no file grow, from one of its calls to another."""
+
+    def __init__(self, path, limit, begin, end):
+        self.path, self.limit, self.calls, self.n_calls = path, limit, (begin, end), 0
+
+    def __call__(self, *arguments):
+        self.n_calls += 1
+        if self.n_calls == self.calls[0]:
+            self.limit(self.path.stat().st_size + 20)  # of the next record some bytes have room
+        elif self.n_calls == self.calls[1]:
+            self.limit(None)
+        return half_square(*arguments)
+
+    def __repr__(self):
+        return "half the square"
+
+
+@pytest.fixture
+def limit():
+    """``limit(n)`` lets no file have more bytes; None sets it back."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def set_limit(n):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if n is None else n, hard))
+
+    yield set_limit
+    set_limit(None)
+
+
+def cramped(folder, limit, begin=0, end=0):
+    """A fit, with a log that has no room meanwhile; and its loss."""
+    loss = CrampedLoss(folder / "state.evaluations", limit, begin, end)
+    est = SMALL.regressor({"solver": "lbfgs", "max_iter": 15, "loss": loss, **kept(folder)})
+    return est.set_params(loss="huber"), loss
+
+
+@pytest.mark.parametrize("most_waiting", [1 << 20, 2000])
+def test_a_log_goes_on_when_there_is_room_again(most_waiting, limit, copies, monkeypatch, tmp_path):
+    """What had no room is added; if it was too much to keep, it is computed again."""
+    monkeypatch.setattr(evaluations, "_MOST_WAITING", most_waiting, raising=False)
+    (tmp_path / "whole").mkdir()
+    with pytest.warns(UserWarning, match="could not be written: .*File too large"):
+        plain, loss = cramped(tmp_path / "whole", limit, 5, 9)
+    n = loss.n_calls
+    assert len(copies) == n - 4  # but for those without room
+    for at, known in ((5, 10), (n - 5, n)):
+        known = known if most_waiting > 2000 else 4
+        est, loss = cramped(copies[at], limit)
+        assert unlike(est, plain) is None
+        assert loss.n_calls == n - known
+        assert not [*copies[at].iterdir()]
+
+
+def test_another_point_than_that_of_the_log_is_an_error(cut):
+    folder, plain = cut("lbfgs"), FITS["lbfgs"](SMALL, {})
+    path, head_of = folder / "state.evaluations", evaluations._HEAD
+    n_params = sum(array.size for array in (*plain.coefs_, *plain.intercepts_))
+    first, log = len(evaluations._MARK) + evaluations.TOKEN, bytearray(path.read_bytes())
+    second = first + head_of.size + 8 * n_params
+    crc, of_point, loss = head_of.unpack(log[first : first + head_of.size])
+    grad = log[first + head_of.size : second]
+    head = head_of.pack(0, of_point, loss)
+    assert evaluations._checksum(head, grad) == crc
+    head = head_of.pack(0, of_point ^ 1, loss)
+    head = head_of.pack(evaluations._checksum(head, grad), of_point ^ 1, loss)
+    path.write_bytes(log[:first] + head + log[first + head_of.size :])
+    with pytest.raises(RuntimeError, match="has the answer for another point.*Remove"):
+        FITS["lbfgs"](SMALL, kept(folder))
+    (folder / "state").unlink()
+    assert unlike(FITS["lbfgs"](SMALL, kept(folder)), plain) is None
+    assert not [*folder.iterdir()]
+
+
+# ---- kills ----
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_fits_that_are_killed_end_with_the_same_bits():
+    """`make test-kills` kills more of them, of all kinds."""
+    program = Path(__file__).with_name("kills.py")
+    fits = ("early stopping", "table, members")
+    done = subprocess.run(
+        [sys.executable, program, "--kills", "2", "--fits", *fits], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " fits ended with the same bits, 0 did not\n" in done.stdout
+
+
+# ---- the parameters elsewhere ----
+
+
+def test_estimators_with_a_checkpoint_are_saved_and_cloned(tmp_path):
+    path = tmp_path / "state"
+    est = FITS["adam"](SMALL, {"checkpoint": path, "checkpoint_interval": 9})
+    fastbp.save(est, tmp_path / "model")
+    again = fastbp.load(tmp_path / "model")
+    assert (again.checkpoint, again.checkpoint_interval) == (str(path), 9)
+    assert clone(est).checkpoint == path
+    assert unlike(again, est) is None
+    assert repr(MLPRegressor(checkpoint="x")) == "MLPRegressor(checkpoint='x')"
+    assert not hasattr(fastbp.to_sklearn(est), "checkpoint")
