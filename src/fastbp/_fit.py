@@ -34,7 +34,7 @@ from ._input.arguments import (
 from ._input.arrays import check_initial, finite_data, validated_sample_weight
 from ._input.targets import far_from_zero, rows_and_targets_of
 from ._input.weights import weights_of_rows
-from ._losses import Loss, with_output
+from ._losses import Loss, target_of_fit
 from ._maps import MapRows, is_beyond_memory
 from ._optim import SOLVERS
 from ._params import Parameters, draw, init_coef, layer_activations
@@ -107,36 +107,43 @@ def fit(
     `validation` is (X_val, y_val, sample_weight_val).
     """
     began = monotonic()
+    with ExitStack() as stack:
+        passed = X, y, sample_weight
+        job = _begin(stack, estimator, passed, validation, initial, one_epoch, classes, began)
+        train(estimator, job)
+    return job
+
+
+def _begin(stack, estimator, passed, validation, initial, one_epoch, classes, began):
+    """All that comes before training: the job.
+
+    What training does not need, such as the parameters of before, ends with this call.
+    """
     draft = copy.copy(estimator)
     before = vars(draft).copy()
     vars(draft).pop("_steady", None)  # holds the parameters of before
     ranks = active()
-    with ExitStack() as stack:
-        stack.enter_context(_distributed.fitting(ranks))
+    stack.enter_context(_distributed.fitting(ranks))
+    with agreeing(ranks):
+        given = check(draft, *passed, one_epoch, classes, initial, validation)
+        keeper = Nobody(began) if one_epoch else _data_parallel.keeper_of(draft, began)
+        stack.enter_context(keeper)
+        job = prepare(draft, given, keeper)
+    stack.callback(_put_away, estimator, job)
+    if not one_epoch:
         with agreeing(ranks):
-            given = check(draft, X, y, sample_weight, one_epoch, classes, initial, validation)
-            keeper = Nobody(began) if one_epoch else _data_parallel.keeper_of(draft, began)
-            stack.enter_context(keeper)
-            job = prepare(draft, given, keeper)
-        return _fit(estimator, before, draft, job, (X, y, sample_weight))
-
-
-def _fit(estimator, before, draft, job, passed):
-    one_epoch = job.given.one_epoch
-    try:
-        if not one_epoch:
-            with agreeing(job.ranks):
-                job = followed(estimator, job, *passed)
-        commit(estimator, before, draft, job)
-        del before, draft  # and with them the parameters of before
-        train(estimator, job)
-    finally:
-        # A whole fit is seldom followed by another of its shape at once, and leaves no thread.
-        if job.given.learnt is not None:
-            job.rows.close()
-        if one_epoch or estimator.warm_start or job.trainer.n_threads == 1:
-            give_back(job.trainer, job.trainer_arguments)
+            job = followed(estimator, job, *passed)
+    commit(estimator, before, draft, job)
     return job
+
+
+def _put_away(estimator, job):
+    """Keep the trainer for the next fit, if there may be one: a whole fit is seldom followed by
+    another of its shape at once, and leaves no thread."""
+    if job.given.learnt is not None:
+        job.rows.close()
+    if job.given.one_epoch or estimator.warm_start or job.trainer.n_threads == 1:
+        give_back(job.trainer, job.trainer_arguments)
 
 
 def followed(estimator, job, X, y, sample_weight):
@@ -182,12 +189,7 @@ def check(draft, X, y, sample_weight, one_epoch, classes, initial, validation):
         draft._x_dtype = X.dtype  # decides that of predictions
     labels = y
     loss, y = draft._check_target(y, one_epoch, classes)
-    target = loss.target(y)
-    n_outputs = loss.n_outputs(target.shape[1]) if target.ndim == 2 else len(draft.classes_)
-    out_activation = getattr(draft, "out_activation_", loss.out_activation)
-    if not first and out_activation != loss.out_activation:
-        loss = with_output(loss, out_activation, n_outputs)
-        target = loss.target(y)
+    loss, target, n_outputs = target_of_fit(draft, first, y, loss)
     if first:
         far = draft._y_numeric and far_from_zero(target)
         draft._keeps_digits = _distributed.any_of_all(far)

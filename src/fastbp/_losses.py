@@ -199,7 +199,7 @@ BY_OUTPUT = _ByOutput(
 )
 
 
-def with_output(loss, out_activation, n_outputs):
+def _with_output(loss, out_activation, n_outputs):
     """The loss of a net whose output activation was changed after the fit.
 
     It is the one whose gradient by z is output - y: the updates are those of scikit-learn, where
@@ -227,3 +227,25 @@ def with_output(loss, out_activation, n_outputs):
             classes=_largest,
         )
     return loss._replace(target=counts) if out_activation == "exp" else loss
+
+
+def target_of_fit(estimator, first, y, loss):
+    """The loss of a fit, y as the core takes it, and the number of the net's outputs.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+        It has learnt classes already.
+    first : bool
+        The fit begins with new weights, not with a net whose output activation may be another.
+    y : ndarray
+        Numbers, or codes of labels.
+    loss : Loss
+    """
+    target = loss.target(y)
+    n_outputs = loss.n_outputs(target.shape[1]) if target.ndim == 2 else len(estimator.classes_)
+    out_activation = getattr(estimator, "out_activation_", loss.out_activation)
+    if not first and out_activation != loss.out_activation:
+        loss = _with_output(loss, out_activation, n_outputs)
+        target = loss.target(y)
+    return loss, target, n_outputs

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .._input.targets import FAR, check_numbers, kind_of_target
-from .._losses import with_output
+from .._losses import target_of_fit
 from ._columns import check_number_of_labels, is_number, labels_of
 
 
@@ -18,17 +18,6 @@ def rows_named(place):
         yield
     except ValueError as error:
         raise ValueError(f"{error} It is in the rows from {place.named(0)} on.") from error
-
-
-def loss_and_sample(draft, first, y, loss):
-    """The loss of a fit and the targets of some rows, as `_fit.check` has them in memory."""
-    target = loss.target(y)
-    n_outputs = loss.n_outputs(target.shape[1]) if target.ndim == 2 else len(draft.classes_)
-    out_activation = getattr(draft, "out_activation_", loss.out_activation)
-    if not first and out_activation != loss.out_activation:
-        loss = with_output(loss, out_activation, n_outputs)
-        target = loss.target(y)
-    return loss, target, n_outputs
 
 
 def targets_of(draft, first, names):
@@ -79,7 +68,7 @@ class Numbers:
             if self.loss is None:
                 check_numbers(y)
                 loss, y = self._draft._check_target(y, False, None)
-                self.loss, self.sample, self.n_outputs = loss_and_sample(
+                self.loss, self.sample, self.n_outputs = target_of_fit(
                     self._draft, self._first, y, loss
                 )
                 self.sample = self.sample[:1].copy()
@@ -183,7 +172,7 @@ class Labels:
             np.add.at(counts, self._codes, [*seen.values()])
             self.counts = [counts]
         self.codes = codes
-        self.loss, self.sample, self.n_outputs = loss_and_sample(
+        self.loss, self.sample, self.n_outputs = target_of_fit(
             self._draft, self._first, codes, loss
         )
 

@@ -4,6 +4,7 @@ As in the fit of the MLPs, a call that fails before `commit` leaves the estimato
 """
 
 import math
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from time import monotonic
@@ -131,30 +132,39 @@ def fit(estimator, X, y, sample_weight, validation, announce=None):
         _stream_fit.fit(estimator, X, y, sample_weight, validation, announce)
         return
     began = monotonic()
+    with ExitStack() as stack:
+        passed = X, y, sample_weight
+        begun = _begin(stack, estimator, passed, validation, announce, began)
+        if begun is not None:
+            train(estimator, *begun)
+
+
+def _begin(stack, estimator, passed, validation, announce, began):
+    """All that comes before training: the `Job` and the schema; None if there is one answer only.
+
+    The columns, which are encoded then, end with this call.
+    """
     draft = object.__new__(type(estimator))
     vars(draft).update(estimator.get_params(deep=False))
-    given = check(draft, X, y, sample_weight, validation)
-    with keeper_of(draft, began) as keeper:
-        _fit(estimator, draft, given, keeper, (X, y, sample_weight), announce)
-
-
-def _fit(estimator, draft, given, keeper, passed, announce):
-    target, job = prepare(draft, given, keeper)
-    if job is None:
-        commit(estimator, draft, Fitted(given.schema, target, None, (), 1.0))
-        return
+    given = check(draft, *passed, validation)
     schema = given.schema
-    del given  # and with it the columns, which are encoded now
+    target, job = prepare(draft, given, stack.enter_context(keeper_of(draft, began)))
+    if job is None:
+        commit(estimator, draft, Fitted(schema, target, None, (), 1.0))
+        return None
+    return commence(stack, estimator, draft, job, schema, passed, announce), schema
+
+
+def commence(stack, estimator, draft, job, schema, passed, announce):
+    """Tell who wants to know that a fit begins, and let the estimator change: the job."""
     if announce is not None:
         announce(job.plan)
     job = followed(estimator, job, schema, *passed)
-    try:
-        vectors = [training.shown for training in job.trainings]
-        commit(estimator, draft, _fitted(job, schema, vectors), job)
-        train(estimator, job, schema)
-    finally:
-        if job.progress is not None:
-            job.progress.close()
+    if job.progress is not None:
+        stack.callback(job.progress.close)
+    vectors = [training.shown for training in job.trainings]
+    commit(estimator, draft, _fitted(job, schema, vectors), job)
+    return job
 
 
 # ---- check ----
@@ -238,8 +248,7 @@ def prepare(draft, given, keeper):
         return target, None
     share = 0.0
     if draft.early_stopping and given.held is None:
-        codes = given.rows.codes[candidates]
-        share = share_held_out(draft, len(candidates), _fewest(codes) if codes.ndim == 1 else None)
+        share = share_held_out(draft, len(candidates), _fewest(given.rows.codes[candidates]))
     settings = _settings(draft, max(1, round(len(candidates) * (1 - share))))
     splits = _split(given, candidates, share, settings.n_estimators, random_state)
     # Those that a member trains on: with a fold for each to hold out these are all.
@@ -342,7 +351,9 @@ def most_members(draft, n_rows):
 
 
 def _fewest(codes):
-    """The number of rows of the smallest class."""
+    """The number of rows of the smallest class; None without classes."""
+    if codes.ndim != 1:
+        return None
     _, counts = np.unique(codes, return_counts=True)
     return counts.min()
 

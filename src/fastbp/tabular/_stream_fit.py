@@ -4,6 +4,7 @@ The first pass over the dataset finds the kinds of its columns, what their encod
 what y comes to; a second one encodes the rows that are watched; then there is one for each epoch.
 """
 
+from contextlib import ExitStack
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -66,30 +67,26 @@ class Given(NamedTuple):
 def fit(estimator, dataset, y, sample_weight, validation, announce=None):
     """Fit an estimator to a dataset, as `_fit.fit` does it to a table."""
     began = monotonic()
+    with ExitStack() as stack:
+        passed = dataset, y, sample_weight
+        begun = _begin(stack, estimator, passed, validation, announce, began)
+        if begun is not None:
+            _fit.train(estimator, *begun)
+
+
+def _begin(stack, estimator, passed, validation, announce, began):
+    """All that comes before training, as in `_fit`; the counts of the columns end with it."""
     draft = object.__new__(type(estimator))
     vars(draft).update(estimator.get_params(deep=False))
-    with keeper_of(draft, began) as keeper:
-        given = check(draft, dataset, y, sample_weight, validation, keeper)
-        _fit_to(estimator, draft, given, keeper, (dataset, y, sample_weight), announce)
-
-
-def _fit_to(estimator, draft, given, keeper, passed, announce):
+    keeper = stack.enter_context(keeper_of(draft, began))
+    given = check(draft, *passed, validation, keeper)
     schema = given.source.schema
     target, job = prepare(draft, given, keeper)
     if job is None:
         _fit.commit(estimator, draft, _fit.Fitted(schema, target, None, (), 1.0))
-        return
-    try:
-        if announce is not None:
-            announce(job.plan)
-        job = _fit.followed(estimator, job, schema, *passed)
-        vectors = [training.shown for training in job.trainings]
-        _fit.commit(estimator, draft, _fit._fitted(job, schema, vectors), job)
-        _fit.train(estimator, job, schema)
-    finally:
-        job.streamed.close()
-        if job.progress is not None:
-            job.progress.close()
+        return None
+    stack.callback(job.streamed.close)
+    return _fit.commence(stack, estimator, draft, job, schema, passed, announce), schema
 
 
 # ---- check: the first pass ----
