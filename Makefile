@@ -86,6 +86,9 @@ test-parameters: $(BUILT) ## scikit-learn's checks with each parameter of ours a
 test-combinations: $(BUILT) ## the combinations of losses, activations, teams and so on that `test` leaves out
 	@$(PY) -m pytest -m every_combination $(ARGS)
 
+test-bench: $(BUILT) ## tiny runs of the programs that measure
+	@$(PY) -m pytest tests/test_bench_tabular.py tests/test_bench_calls.py -m bench_programs $(ARGS)
+
 test-torch: $(BUILT) ## install PyTorch and compare with it: activations, losses, optimizers, gradients
 	$(PIP) $(TORCH)
 	@$(PY) -m pytest tests/test_torch.py $(ARGS)

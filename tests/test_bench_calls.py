@@ -34,6 +34,7 @@ def rounds(**times):
             for pair in zip(*times.values(), strict=True)]  # fmt: skip
 
 
+@pytest.mark.bench_programs
 def test_a_tiny_run_prints_and_writes_its_table(tmp_path):
     output = tmp_path / "calls.json"
     done = subprocess.run(

@@ -70,6 +70,7 @@ def run(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.bench_programs
 @pytest.mark.skipif(
     "X_val" not in inspect.signature(HistGradientBoostingRegressor.fit).parameters,
     reason="this scikit-learn's boosted trees take no rows of one's own to stop by",
@@ -105,6 +106,7 @@ def test_a_tiny_run_prints_and_writes_its_tables_and_is_not_done_twice(folder, t
     assert "100 rows, 2 columns" in fewer.stdout
 
 
+@pytest.mark.bench_programs
 def test_a_run_that_fails_has_no_result_and_is_told(folder, tmp_path):
     output = tmp_path / "results"
     done = run(folder, "--tables", "kinds", "--target", "kinds=nobody", "--methods", "hgb",
