@@ -19,7 +19,7 @@ ds = pytest.importorskip("pyarrow.dataset")
 pq = pytest.importorskip("pyarrow.parquet")
 csv = pytest.importorskip("pyarrow.csv")
 
-from fastbp._datasets import _columns, _held_out, _reader, _stream  # noqa: E402
+from fastbp._datasets import _columns, _held_out, _reader, _source, _stream  # noqa: E402
 from fastbp._datasets._reader import NAME, Reader  # noqa: E402
 from fastbp._datasets._rows import StreamRows  # noqa: E402
 from fastbp._datasets._table import Place, Table  # noqa: E402
@@ -253,6 +253,24 @@ def test_columns_of_several_types_are_those_of_an_array(tmp_path, kinds, dtype):
     ]
     a = MLPClassifier(**model.get_params()).fit(np.column_stack(columns), y)
     assert_same_bits(a, b)
+
+
+def test_neighbours_of_one_type_are_converted_together(monkeypatch):
+    """That is most of the time of the reader where rows have many columns."""
+    rng, one_by_one = np.random.default_rng(0), []
+    kinds = [np.float32] * 3 + [np.int64] * 2 + [bool] * 2 + [np.int64, np.float32, np.float16]
+    columns = {f"x{j}": rng.integers(-9, 9, 700).astype(kind) for j, kind in enumerate(kinds)}
+    columns["x3"][99] = 2**54 + 2**30 + 1  # another float32 where it was a float64 before
+    batch = pa.record_batch(columns).slice(30)
+    source = _source.Source(batch.schema, [*columns], [], None)
+    numbers = _columns.numbers
+    monkeypatch.setattr(_columns, "numbers", lambda *a: one_by_one.append(a[0]) or numbers(*a))
+    for dtype in (np.float32, np.float64):
+        X = np.empty((len(batch), len(kinds)), dtype)
+        source.write(batch, None, X)
+        expected = [c[30:].astype(np.float64).astype(dtype) for c in columns.values()]
+        np.testing.assert_array_equal(X, np.column_stack(expected))
+    assert one_by_one == ["x5", "x6", "x7", "x8", "x9"] * 2
 
 
 def test_columns_that_paths_tell_and_that_files_have_in_another_type(tmp_path):

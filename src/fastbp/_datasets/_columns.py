@@ -4,9 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Rows times bytes that are written together: while they are in the processor's cache, the columns
-# are written into them one after the other.
-_CACHED = 256 << 10
+# Bytes of rows that are written together, so that they stay in the processor's cache meanwhile.
+_CACHED = 64 << 10
 # Labels that a column of a classifier may have.
 _MOST_LABELS = 1 << 16
 
@@ -78,14 +77,49 @@ def numbers(name, array, place):
     refuse_null(name, array, place)
     if pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())
-    values = array.to_numpy(zero_copy_only=False)
+    return _without_long(array.to_numpy(zero_copy_only=False))
+
+
+def _without_long(values):
     return values.astype(np.float64, copy=False) if values.dtype.itemsize == 8 else values
 
 
+def runs_of(kinds):
+    """Neighbours that `matrix` takes together, as slices: columns of one type of numbers.
+
+    What Arrow cannot put into a matrix, booleans and decimals for instance, stands alone.
+    """
+    runs = []
+    for number, kind in enumerate(kinds):
+        if runs and kind == kinds[number - 1] and _is_plain_number(kind):
+            runs[-1] = slice(runs[-1].start, number + 1)
+        else:
+            runs.append(slice(number, number + 1))
+    return runs
+
+
+def _is_plain_number(kind):
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def matrix(names, batch, place):
+    """The columns of a batch, all of one type, as those of a NumPy array of rows and columns.
+
+    One call of pyarrow for all of them takes a fraction of the time of one for each.
+    """
+    if len(names) == 1:
+        return numbers(names[0], batch.column(0), place)[:, np.newaxis]
+    try:
+        joined = batch.to_tensor(row_major=False)
+    except pa.ArrowTypeError:  # it has no place for a null
+        for name, column in zip(names, batch.columns, strict=True):
+            refuse_null(name, column, place)
+        raise
+    return _without_long(joined.to_numpy())
+
+
 def write_columns(columns, out):
-    """Let these NumPy arrays be the columns of the matrix `out`."""
-    step = max(_CACHED // max(out.shape[1] * out.itemsize, 1), 1)
+    """Let the columns of a matrix be those of another, whose rows are contiguous."""
+    step = max(_CACHED // (columns.shape[1] * out.itemsize), 1)
     for row in range(0, len(out), step):
-        part = out[row : row + step]
-        for number, column in enumerate(columns):
-            part[:, number] = column[row : row + step]
+        out[row : row + step] = columns[row : row + step]

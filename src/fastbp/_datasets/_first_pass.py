@@ -4,7 +4,6 @@ import numpy as np
 
 from .. import _core
 from .._input.arrays import has_weight
-from ._columns import numbers
 from ._table import batch_rows_for
 
 
@@ -17,20 +16,25 @@ class Finite:
 
     def see(self, batch, place):
         """Raise ValueError, naming column and row, unless these rows are finite."""
-        for name in self._source.features:
-            values = numbers(name, batch.column(name), place)
+        for run, values in self._source.matrices(batch, place):
             if values.dtype.kind != "f":
                 continue
             if values.dtype == np.float16:
                 values = values.astype(np.float32)
-            column = values[:, np.newaxis]
-            if _core.all_finite(column, 1, "float32"):
-                continue
-            if not _core.all_finite(column, 1, "float64"):
-                raise ValueError(_words(name, values, ~np.isfinite(values), place))
-            if self._too_large is None:
-                large = np.abs(values) > np.finfo(np.float32).max
-                self._too_large = _words(name, values, large, place)
+            if not _core.all_finite(values.T, 1, "float32"):  # whose rows are contiguous
+                for name, column in zip(self._source.features[run], values.T, strict=True):
+                    self._look_at(name, column, place)
+
+    def _look_at(self, name, values, place):
+        """The same for the numbers of one column."""
+        column = values[:, np.newaxis]
+        if _core.all_finite(column, 1, "float32"):
+            return
+        if not _core.all_finite(column, 1, "float64"):
+            raise ValueError(_words(name, values, ~np.isfinite(values), place))
+        if self._too_large is None:
+            large = np.abs(values) > np.finfo(np.float32).max
+            self._too_large = _words(name, values, large, place)
 
     def check(self, estimator, dtype):
         """Raise ValueError if a number of X is beyond this dtype, in which the net computes."""

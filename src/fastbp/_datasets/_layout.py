@@ -4,7 +4,6 @@ import numpy as np
 
 from .. import _core
 from .._input.weights import product_of_weights
-from ._columns import write_columns
 
 
 class PlainLayout:
@@ -42,8 +41,7 @@ class PlainLayout:
         """Put the rows of a record batch into the rows from `at` on."""
         rows = slice(at, at + batch.num_rows)
         source = self._source
-        with np.errstate(over="ignore"):
-            write_columns(source.numbers_of(batch, place), arrays[0][rows])
+        source.write(batch, place, arrays[0][rows])
         codes, arrays[1][rows] = self._targets.of(source.targets(batch, place), place)
         if self._weighted:
             arrays[2][rows] = self._weights(codes, batch, place)

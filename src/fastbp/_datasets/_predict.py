@@ -6,7 +6,6 @@ from .. import _core
 from .._predict import arguments_of, has_finite_sum, is_narrow
 from .._threads import blas_guard
 from .._trainers import give_back, take
-from ._columns import write_columns
 from ._first_pass import Finite
 from ._source import Source, outputs_of, source_of_rows
 from ._table import Table, batch_rows_for
@@ -54,8 +53,7 @@ def _fill(trainer, flat, table, source, dtype, arrays, hidden, raw):
     finite, at = Finite(source), 0
     for place, batch in table.batches(source.columns, batch_rows):
         rows = X[: batch.num_rows]
-        with np.errstate(over="ignore"):
-            write_columns(source.numbers_of(batch, place), rows)
+        source.write(batch, place, rows)
         data = _core.Data(rows)
         if not _core.all_finite(data, 1, dtype):
             finite.see(batch, place)  # raises, unless float64 has these numbers

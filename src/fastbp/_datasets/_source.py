@@ -3,7 +3,16 @@
 import numpy as np
 import pyarrow as pa
 
-from ._columns import common_dtype, is_number, numbers, plain, refuse_null
+from ._columns import (
+    common_dtype,
+    is_number,
+    matrix,
+    numbers,
+    plain,
+    refuse_null,
+    runs_of,
+    write_columns,
+)
 
 
 class Source:
@@ -22,11 +31,21 @@ class Source:
     def __init__(self, schema, features, outputs, weight):
         self.features, self.outputs, self.weight = features, outputs, weight
         self.columns = [*features, *outputs, *([weight] if weight else [])]
-        self.x_dtype = common_dtype([schema.field(name).type for name in features] or [pa.bool_()])
+        kinds = [schema.field(name).type for name in features]
+        self.x_dtype = common_dtype(kinds or [pa.bool_()])
+        self._runs = runs_of(kinds)
 
-    def numbers_of(self, batch, place):
-        """The columns of X as NumPy arrays."""
-        return [numbers(name, batch.column(name), place) for name in self.features]
+    def matrices(self, batch, place):
+        """The columns of X as matrices of one dtype each, in pairs (slice of `features`, matrix)."""
+        for run in self._runs:
+            part = batch.select(range(run.start, run.stop))
+            yield run, matrix(self.features[run], part, place)
+
+    def write(self, batch, place, X):
+        """Let the columns of X be those of an array, whose dtype may be too small for them."""
+        with np.errstate(over="ignore"):
+            for run, columns in self.matrices(batch, place):
+                write_columns(columns, X[:, run])
 
     def targets(self, batch, place):
         """The columns of y as Arrow arrays without nulls."""

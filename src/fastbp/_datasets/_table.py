@@ -148,16 +148,17 @@ class Table:
     def reading_bytes(self, columns, batch_rows):
         """The bytes that pyarrow needs to read any block, as far as they can be told.
 
-        For Parquet a page or a dictionary twice over and some compressed bytes of each column, and
-        one batch of rows, and the footers of all files; for other formats twice the largest record
-        batch that was read so far, and what the parser of a text holds.
+        For Parquet a page or a dictionary twice over and some compressed bytes of each column, one
+        batch of rows and its numbers as a matrix, and the footers of all files; for other formats
+        twice the largest record batch that was read so far, and what the parser of a text holds.
         """
         needed = 0
         width = _row_bytes(self.schema, columns) + self._text_bytes(columns)
         batch_rows = min(batch_rows, self._most_rows(columns))
         for block in self.blocks:
             if _is_parquet(block.fragment):
-                needed = max(needed, _parquet_bytes(block, columns) + batch_rows * width)
+                n_rows = min(block.fragment.metadata.row_group(block.part).num_rows, batch_rows)
+                needed = max(needed, _parquet_bytes(block, columns) + 2 * n_rows * width)
             else:
                 text = 0 if block.part is not None or not block.path else _TEXT
                 needed = max(needed, 2 * self._largest_batch + text)
@@ -362,5 +363,10 @@ def _parquet_bytes(block, columns):
 
 
 def batch_rows_for(row_bytes):
-    """So many rows are decoded together: about a mebibyte of them."""
-    return int(np.clip(_DECODED // max(row_bytes, 1), 256, 16384))
+    """So many rows are decoded together: about a mebibyte of them.
+
+    An odd multiple of 16: the columns of a matrix of so many rows lie at addresses that a cache
+    keeps in different places, where those of a power of 2 would push each other out.
+    """
+    rows = int(np.clip(_DECODED // max(row_bytes, 1), 256, 16384))
+    return rows - rows % 32 - 16
