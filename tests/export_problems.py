@@ -73,7 +73,7 @@ class Lazily(dict):
 
     def __getitem__(self, name):
         found = super().__getitem__(name)
-        if isinstance(found, partial):
+        if callable(found):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of dates, and of few epochs
                 found = self[name] = found()
@@ -181,6 +181,7 @@ def tables():
         )
     params = dict(dtype="float64", hidden_layer_sizes=())
     yield "table, no hidden layer", partial(tabular_problem, every, **params)
+    yield "table, one number, without text", partial(tabular_problem, ["numbers"], "one number")
     yield "table, another order", partial(in_another_order, ["text", "integers", "halves"])
     for kind in KINDS:
         params = dict(dtype="float64", hidden_layer_sizes=(3,))
@@ -217,6 +218,7 @@ def plain():
     yield "net, no hidden layer", partial(regression, 1, **params)
     params = dict(loss="gaussian_nll", dtype="float64")
     yield "net, two means and deviations", partial(regression, 2, **params)
+    yield "net, deviations whose squares are infinite", large_deviations
 
 
 def regression(n_outputs, **params):
@@ -225,6 +227,12 @@ def regression(n_outputs, **params):
     y = np.abs(X[:, :n_outputs]) + 0.1
     net = MLPRegressor(**{"hidden_layer_sizes": (6,), **SETTINGS, **params})
     return Problem(net.fit(X, y[:, 0] if n_outputs == 1 else y), new)
+
+
+def large_deviations():
+    problem = regression(1, loss="gaussian_nll", dtype="float64")
+    problem.estimator.intercepts_[-1][1] = 1400
+    return problem
 
 
 def classification(target, dtype):

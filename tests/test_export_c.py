@@ -19,10 +19,12 @@ from export_problems import EVERY, is_text, number_of, text_of
 from tabular_problems import small
 
 import fastbp
-from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor
+from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor, _core
 from fastbp.__main__ import main
 from fastbp._export.c import source_of
+from fastbp._export.c_code import ACTIVATIONS, FUNCTIONS
 from fastbp._export.description import describe
+from fastbp._losses import BY_OUTPUT
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -43,10 +45,22 @@ def library(folder, *sources):
     return ctypes.CDLL(str(made))
 
 
+def with_size(text, prefix):
+    """A C file, and a function that tells the bytes of its tables and of the texts in them."""
+    body = text.partition("*/")[2]
+    parts = re.findall(r"^(?:static )?const .*?(\w+)\[.*\] = \{$", body, re.MULTILINE)
+    parts += [text for text in re.findall(r'"[^"\n]*"', body) if text != '"C"']
+    return (
+        text
+        + f"size_t {prefix}_size(void) {{ return {' + '.join(map('sizeof {}'.format, parts))}; }}\n"
+    )
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """All of them in two files: of a compiler for each most of the time is its start."""
     texts = [source_of(EVERY[name].estimator, prefix) for name, prefix in PREFIX.items()]
+    texts = [with_size(text, prefix) for text, prefix in zip(texts, PREFIX.values(), strict=True)]
     folder = tmp_path_factory.mktemp("models")
     return library(folder, "".join(texts[::2]), "".join(texts[1::2]))
 
@@ -115,6 +129,14 @@ def test_a_c_file_predicts_what_the_estimator_does(models, name):
             np.testing.assert_array_equal(estimator.classes_[model.classes(rows)], predicted)
         else:
             np.testing.assert_array_equal(found > 0.5, predicted)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_comment_says_how_many_bytes_the_constants_are(models, name):
+    text = source_of(EVERY[name].estimator)
+    stated = int(re.search(r"Memory: ([\d,]+) bytes", text)[1].replace(",", ""))
+    found = Model(models, PREFIX[name]).function("size", ctypes.c_size_t)()
+    assert found == stated if ctypes.sizeof(ctypes.c_void_p) == 8 else found <= stated
 
 
 def test_numbers_that_stand_for_nothing_are_categories_not_known(models):
@@ -242,6 +264,7 @@ def test_the_comment_says_what_the_stack_holds(tmp_path, dtype):
     net = MLPClassifier(hidden_layer_sizes=(300,), dtype=dtype, max_iter=1)
     text = source_of(net.fit(X, X[:, 0] > 0))
     stated = int(re.search(r"on the stack ([\d,]+)", text.replace("\n *", ""))[1].replace(",", ""))
+    assert f"They are finite in {dtype}, and so must be the sums" in text.replace("\n *", "")
     assert stated == (9 + 2 * 300) * np.dtype(dtype).itemsize + 2 * 8
     (tmp_path / "model.c").write_text(text)
     done = subprocess.run(
@@ -304,6 +327,7 @@ def mixed(*labels, **params):
         ((("a", 1), ("b", 2)), "column 'x0' has the category \\('a', 1\\), a tuple"),
         ((2**60 + 1, 2), "column 'x0' has the category 1152921504606846977"),
         ((-(2**53) - 2, 2), "column 'x0' has the category -9007199254740994"),
+        ((2**53, 2), "column 'x0' has the category 9007199254740992"),  # so is 2**53 + 1 in float64
         ((10**400, 2), "column 'x0' has the category 1000"),
         (("a\0", "b"), "column 'x0' has a category that is 'a.x00'"),
         (("\ud800", "b"), "UTF-8"),
@@ -331,6 +355,17 @@ def test_labels_that_are_dates_are_text(unit):
     y = np.array(["2020-01-01", "2021-06-01"], f"M8[{unit}]")[(X[:, 0] > 0).astype(int)]
     net = MLPClassifier(hidden_layer_sizes=(2,), max_iter=1).fit(X, y)
     assert all(f'"{label}' in source_of(net) for label in np.unique(y).astype(str))
+
+
+def test_every_function_of_a_layer_has_a_form_and_a_new_one_is_named(monkeypatch):
+    assert {*_core.ACTIVATIONS} <= {"identity", *ACTIVATIONS} and {*BY_OUTPUT} <= {*FUNCTIONS}
+    X = np.random.default_rng(0).normal(size=(60, 1))
+    net = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1).fit(X, X[:, 0])
+    for table, name in ((ACTIVATIONS, "relu"), (FUNCTIONS, "identity")):
+        with monkeypatch.context() as patched:
+            patched.delitem(table, name)
+            with pytest.raises(ValueError, match=f"{name!r} of a layer has no form in a C file"):
+                source_of(net)
 
 
 def test_weights_that_are_not_finite_are_refused():
@@ -364,6 +399,26 @@ def test_a_file_of_save_is_exported(saved, capsys):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == f"{out.stat().st_size:,} bytes: {out}\n"
     assert out.read_text() == source_of(fastbp.load(saved))
+
+
+def test_a_model_that_had_functions_is_exported(tmp_path):
+    def half_square(output, y, sample_weight):
+        return 0.5 * ((output - y) ** 2).sum(axis=1), output - y
+
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    net = MLPRegressor(
+        half_square,
+        hidden_layer_sizes=(2,),
+        max_iter=1,
+        solver="sgd",
+        learning_rate=lambda progress: 1 - progress,
+        early_stopping=True,
+        scoring=lambda estimator, X, y: 0.0,
+    ).fit(X, X[:, 0])
+    path, out = tmp_path / "net.fastbp", tmp_path / "net.c"
+    fastbp.save(net, path)
+    assert main(["export", str(path), "--c", str(out)]) == 0
+    assert out.read_text() == source_of(net)
 
 
 def test_what_cannot_be_exported_leaves_what_was_there(saved, capsys):

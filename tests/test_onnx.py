@@ -20,9 +20,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from tabular_problems import small
 
 import fastbp
-from fastbp import MLPClassifier, MLPRegressor, _core
+from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor, _core
 from fastbp._export.operators import OPERATORS
 
 REASON = "the extra onnx and onnxruntime are not installed"
@@ -301,6 +302,14 @@ def test_an_unknown_function_is_named(attribute):
     setattr(clf, attribute, "swish")
     with pytest.raises(ValueError, match=f"{attribute}='swish'"):
         exported(clf)
+
+
+@pytest.mark.parametrize("cls", [TabularClassifier, TabularRegressor])
+def test_tables_are_exported_by_another_function_which_is_named(cls):
+    estimator = small(cls, max_iter=1).fit(rows(), labels(2))
+    for options in [None, *[without_zipmap(estimator)] * (cls is TabularClassifier)]:
+        with pytest.raises(TypeError, match=rf"{cls.__name__}.*fastbp.to_onnx\(estimator\)"):
+            exported(make_pipeline(estimator), options=options)
 
 
 # ---- when the classes are registered ----

@@ -10,9 +10,11 @@ from export_problems import EVERY, number_of, text_of
 from tabular_problems import small
 
 import fastbp
-from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor
+from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor, _core
 from fastbp.__main__ import main
 from fastbp._export.description import describe
+from fastbp._export.operators import OPERATORS
+from fastbp._losses import BY_OUTPUT
 
 REASON = "the extra onnx and onnxruntime are not installed"
 onnx = pytest.importorskip("onnx", reason=REASON)
@@ -173,6 +175,7 @@ def of_categories(*labels, name=None):
     [
         ((("a", 1), ("b", 2)), "column 'x0' has the category \\('a', 1\\), a tuple: an ONNX model"),
         ((2**60 + 1, 0.5), "column 'x0' has the category 1152921504606846977: an ONNX model"),
+        ((2**53, 2), "column 'x0' has the category 9007199254740992: an ONNX model"),
         (("", None, "a"), "column 'x0' has the category '' beside missing cells"),
         (("a\0", "b"), "column 'x0' has a category that is 'a.x00'"),
         (("\ud800", "b"), "UTF-8"),
@@ -181,6 +184,15 @@ def of_categories(*labels, name=None):
 def test_categories_that_onnx_has_not_are_named(labels, message):
     with pytest.raises(ValueError, match=message):
         fastbp.to_onnx(of_categories(*labels))
+
+
+def test_every_function_of_a_layer_has_operators_and_a_new_one_is_named(monkeypatch):
+    assert {*_core.ACTIVATIONS, *BY_OUTPUT} <= {*OPERATORS}
+    monkeypatch.delitem(OPERATORS, "relu")
+    X = np.random.default_rng(0).normal(size=(60, 1))
+    net = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="'relu' of a layer has no form in an ONNX model"):
+        fastbp.to_onnx(net)
 
 
 def test_names_that_onnx_has_not_are_named():
@@ -206,11 +218,24 @@ def test_text_of_plain_estimators_that_onnx_has_not_is_named(text, reason):
             fastbp.to_onnx(net)
 
 
+def test_a_model_that_is_too_large_is_refused_before_it_is_made(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    net = MLPRegressor(hidden_layer_sizes=(1000,), max_iter=1, dtype="float64").fit(X, X[:, 0])
+    size = fastbp.to_onnx(net).ByteSize()
+    monkeypatch.setattr("fastbp._export.onnx.LARGEST", size)
+    fastbp.to_onnx(net)
+    monkeypatch.setattr("fastbp._export.onnx.LARGEST", 32_000)
+    with pytest.raises(
+        ValueError, match="The model has 32,.* bytes or more: .* takes up to 32,000"
+    ):
+        fastbp.to_onnx(net)
+
+
 @pytest.mark.parametrize("kind", ["M8[D]", "M8[ns]", "m8[ns]"])
 @pytest.mark.parametrize("cls", [MLPClassifier, TabularClassifier])
 def test_labels_that_onnx_has_not_are_named(cls, kind):
     X, y = np.arange(60.0).reshape(-1, 1), np.array([20000, 30000] * 30).astype(kind)
-    with pytest.raises(ValueError, match="classes_ holds np.(date|timedelta).*: ONNX takes"):
+    with pytest.raises(ValueError, match=r"holds (np|numpy)\.(date|timedelta).*: ONNX takes"):
         fastbp.to_onnx(cls(hidden_layer_sizes=(2,), max_iter=1).fit(X, y))
 
 

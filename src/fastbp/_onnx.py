@@ -27,7 +27,7 @@ CLASSIFIER_OPTIONS = {
 
 # ---- when classes are registered ----
 
-_offered = weakref.WeakSet()
+_offered, _refused = weakref.WeakSet(), weakref.WeakSet()
 
 
 def offer(cls):
@@ -39,7 +39,16 @@ def offer(cls):
     base = next(ours, None)
     if base is not None and predicts_otherwise(cls, base):
         return
-    _offered.add(cls)
+    _remember(cls, _offered)
+
+
+def refuse(cls):
+    """Have skl2onnx say what exports an estimator class for which there is no converter."""
+    _remember(cls, _refused)
+
+
+def _remember(cls, where):
+    where.add(cls)
     if sys.modules.get(CONVERTER) is not None:
         _register(cls)
 
@@ -47,7 +56,13 @@ def offer(cls):
 def _register(cls):
     from skl2onnx import update_registered_converter
 
-    if issubclass(cls, ClassifierMixin):
+    if cls in _refused:
+        name, options = "FastbpTabularRegressor", None
+        if issubclass(cls, ClassifierMixin):
+            name, options = "FastbpTabularClassifier", CLASSIFIER_OPTIONS
+        # Shapes are asked for first, and the converter is not called.
+        update_registered_converter(cls, name, refuse_shapes, convert_regressor, options=options)
+    elif issubclass(cls, ClassifierMixin):
         update_registered_converter(
             cls,
             "FastbpMLPClassifier",
@@ -86,7 +101,7 @@ class _Loader:
     def exec_module(self, module):
         module.__loader__ = module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        for cls in list(_offered):
+        for cls in [*_offered, *_refused]:
             _register(cls)
 
 
@@ -115,6 +130,15 @@ def regressor_shapes(operator):
     estimator = operator.raw_operator
     share = 2 if _has_deviations(estimator) else 1
     predictions.type.shape = [n, estimator.n_outputs_ // share]
+
+
+def refuse_shapes(operator):
+    """Raise TypeError: the model of a table has an input for each column, not one for all."""
+    name = type(operator.raw_operator).__name__
+    raise TypeError(
+        f"skl2onnx has no converter of {name}, whose model has an input for each column: "
+        "fastbp.to_onnx(estimator) exports it, alone."
+    )
 
 
 # ---- converters: called by skl2onnx, add the nodes of one estimator to a graph ----

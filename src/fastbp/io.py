@@ -139,6 +139,19 @@ def load(path, **replacements):
     return load_with_versions(path, replacements).value
 
 
+def load_to_predict(path):
+    """The same, with a function in the place of all that a file lacks, which no prediction calls.
+
+    `loss` decides the output activation, which the file has, and all else what a fit does.
+    """
+    loaded, _ = _load(path, dict.fromkeys(MAY_BE_FUNCTIONS, _never_called))
+    return loaded.value
+
+
+def _never_called(*arguments, **keywords):
+    raise RuntimeError("a file of fastbp does not hold functions, and this one was called")
+
+
 def load_with_versions(path, replacements):
     """The same, as a `Loaded`."""
     for name in replacements:
@@ -147,6 +160,16 @@ def load_with_versions(path, replacements):
             raise TypeError(
                 f"load got {name!r} to put in the place of a function: it takes {takes}."
             )
+    loaded, replaced = _load(path, replacements)
+    for function in replacements:
+        if function not in replaced:
+            name = os.fsdecode(path)
+            raise TypeError(f"load got {function!r}, but nothing in {name} lacks a function there.")
+    return loaded
+
+
+def _load(path, replacements):
+    """What a file holds, a `Loaded`, and which replacements there was a place for."""
 
     def decode(content, tensors):
         written = values.value_of(content)
@@ -165,12 +188,7 @@ def load_with_versions(path, replacements):
             raise FileError("it does not say which versions wrote it")
         return Loaded(value, versions), decoder.replaced
 
-    name = os.fsdecode(path)
-    loaded, replaced = container.read(name, decode)
-    for function in replacements:
-        if function not in replaced:
-            raise TypeError(f"load got {function!r}, but nothing in {name} lacks a function there.")
-    return loaded
+    return container.read(os.fsdecode(path), decode)
 
 
 def to_onnx(estimator):
@@ -212,7 +230,7 @@ def to_onnx(estimator):
         For other estimators, or those not fitted.
     ValueError
         For what ONNX cannot say, naming it: a column whose categories are neither text nor numbers,
-        or labels that are neither text nor integers.
+        or labels that are neither text nor integers; and for a model above 2 GB.
 
     Examples
     --------

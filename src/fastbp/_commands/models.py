@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
-from ..io import FileError, load, save
+from ..io import FileError, load_to_predict, save
 from ..tabular import TabularClassifier, TabularRegressor
 from .files import reason_of
 
@@ -100,7 +100,7 @@ def load_model(path):
 
 def _loaded(path):
     try:
-        return load(path)
+        return load_to_predict(path)
     except FileError as error:
         if isinstance(error, OSError):
             raise ValueError(f"{path} cannot be read: {reason_of(error)}") from error

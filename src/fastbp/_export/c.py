@@ -9,7 +9,7 @@ from .._version import __version__
 from . import c_code
 from .c_comment import has_text, head_of, is_text, label_texts
 from .c_text import array, braced, literal, quoted
-from .checks import LARGEST_EXACT
+from .checks import LARGEST_EXACT, form_of
 from .description import Numbers, describe
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -144,7 +144,7 @@ def _tables(fill, described):
 def _activations(fill, described):
     layers = described.members[0]
     for name in sorted({layer.activation for layer in layers} - {"identity"}):
-        formula = fill(c_code.ACTIVATIONS[name])
+        formula = fill(form_of(name, c_code.ACTIVATIONS, "a C file"))
         yield fill(c_code.ACTIVATION, function=name, formula=formula)
 
 
@@ -197,7 +197,7 @@ def _label_numbers(column):
             raise ValueError(
                 f"The column {column.name!r} has the category {label!r}, a "
                 f"{type(label).__name__}: a C file takes columns whose categories are all text, or "
-                "all numbers up to 2**53, which float64 tells from all others."
+                "all numbers below 2**53, which float64 tells from all others."
             )
     return column.labels
 
@@ -239,7 +239,7 @@ def _body(described):
     if len(members) > 1:
         return c_code.MEAN_OF_CLASSES if output.kind == "classes" else c_code.MEAN_OF_LABELS
     both = c_code.BOTH if output.both else ""
-    return c_code.ONE_NET + c_code.FUNCTIONS[output.function] + both
+    return c_code.ONE_NET + form_of(output.function, c_code.FUNCTIONS, "a C file") + both
 
 
 def _helpers(body):
@@ -248,5 +248,6 @@ def _helpers(body):
         "_softmax(": c_code.SOFTMAX,
         "_probability(": c_code.LOGISTIC,
         "_log_sum(": c_code.LOG_SUM,
+        "_deviation_of(": c_code.DEVIATION,
     }
     return [part for name, part in of_names.items() if name in body]

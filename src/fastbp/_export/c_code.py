@@ -156,6 +156,14 @@ LOGISTIC = """\
 static double ${n}_probability(double z) { return 1 / (1 + exp(-z)); }
 """
 
+DEVIATION = """\
+/* sqrt(exp(z) + 1e-6), also where exp(z) is infinite and its root is not */
+static double ${n}_deviation_of(double z) {
+    double t = z > 0 ? z : 0;
+    return exp(t / 2) * sqrt(exp(z - t) + 1e-6 * exp(-t));
+}
+"""
+
 LOG_SUM = """\
 /* log(exp(a) + exp(b)) */
 static double ${n}_log_sum(double a, double b) {
@@ -189,7 +197,7 @@ FUNCTIONS = {
     "softmax": "    for (int j = 0; j < $width; j++) out[j] = z[j];\n"
     "    ${n}_softmax(out, $width, $temperature);\n",
     "mean_and_std": "    for (int j = 0; j < $width / 2; j++) out[j] = z[j];\n"
-    "    for (int j = $width / 2; j < $width; j++) out[j] = sqrt(exp(z[j]) + 1e-6);\n",
+    "    for (int j = $width / 2; j < $width; j++) out[j] = ${n}_deviation_of(z[j]);\n",
 }
 # After them, of two classes.
 BOTH = """\

@@ -6,6 +6,8 @@ from .c_text import in_comment
 from .description import Numbers
 
 _MOST_LINES = 200  # for inputs, and for outputs
+# Of the types in `c_code`, with addresses of 8 bytes.
+_BYTES_OF_LAYER, _BYTES_OF_COLUMN = 32, 48
 _UNITS = {
     "number": "a number",
     "date": "a date: seconds since 1970 in UTC",
@@ -110,7 +112,8 @@ def _inputs(described, name):
 
 def _about_inputs(described):
     if described.columns is None:
-        return "They are finite."
+        dtype = described.dtype.name
+        return f"They are finite in {dtype}, and so must be the sums that the layers make of them."
     return (
         "NaN stands for a missing cell. Numbers are finite. For a category any other number stands "
         "for one that is not known. A category that is a date is its seconds since 1970 in UTC, "
@@ -137,9 +140,6 @@ def _outputs(output):
 def _memory(described):
     size = described.dtype.itemsize
     layers = [layer for layers in described.members for layer in layers]
-    n_weights = sum(layer.weights.size + layer.bias.size for layer in layers)
-    columns = described.columns or ()
-    n_knots = sum(len(column.knots) for column in columns if isinstance(column, Numbers))
     widest = max((len(layer.bias) for layer in layers), default=0)
     stack = (len(described.names) + 2 * widest) * size if layers else 0
     if described.output.kind == "classes":
@@ -147,7 +147,38 @@ def _memory(described):
     elif described.output.kind == "labels" and len(described.members) > 1:
         stack += described.output.n * 8
     return (
-        f"Memory: {n_weights * size + n_knots * 8:,} bytes of constants beside texts, which may "
-        f"stay in flash; on the stack {stack:,} bytes of arrays at most: the inputs, two of the "
-        f"widest layer ({_count(widest, 'number')} of {described.dtype.name}), and the outputs."
+        f"Memory: {_constants(described):,} bytes of constants, texts and addresses of 8 bytes "
+        "included, which may stay in flash, and what a compiler leaves free between them; on the "
+        f"stack {stack:,} bytes of arrays at most: the inputs, two of the widest layer "
+        f"({_count(widest, 'number')} of {described.dtype.name}), and the outputs."
     )
+
+
+def _constants(described):
+    """Bytes of all tables, and of the texts in them."""
+    output = described.output
+    total = _bytes_of_texts(described.names)
+    if output.classes is not None:
+        total += _bytes_of_texts(label_texts(output))
+    if output.constant is not None:
+        total += 8 * len(output.constant)
+    elif described.columns is not None and output.kind == "numbers":
+        total += 8 * (len(output.mean) + len(output.deviation))
+    for layer in (layer for layers in described.members for layer in layers):
+        n_numbers = layer.weights.size + layer.bias.size
+        total += n_numbers * described.dtype.itemsize + _BYTES_OF_LAYER
+    if output.constant is None or has_text(described):  # else nothing looks at the inputs
+        total += sum(map(_bytes_of_column, described.columns or ()))
+    return total
+
+
+def _bytes_of_column(column):
+    if is_text(column):
+        return _BYTES_OF_COLUMN + _bytes_of_texts(column.labels)
+    values = column.knots if isinstance(column, Numbers) else column.labels
+    return _BYTES_OF_COLUMN + 8 * len(values)
+
+
+def _bytes_of_texts(texts):
+    """Of the texts, and of a table of where they are, which has an item if there are none."""
+    return 8 * max(len(texts), 1) + sum(len(text.encode()) + 1 for text in texts)

@@ -3,8 +3,18 @@
 import numpy as np
 
 # Up to it float64 tells every integer from the others. Above it a category that was not seen could
-# be taken for one that was.
-LARGEST_EXACT = 2**53
+# be taken for one that was: the next one, 2**53 + 1, is 2**53 in float64.
+LARGEST_EXACT = 2**53 - 1
+
+
+def form_of(function, forms, where):
+    """What a table of the functions of layers has for one of them; ValueError if it has nothing."""
+    if function not in forms:
+        raise ValueError(
+            f"The function {function!r} of a layer has no form in {where}, which takes one of "
+            f"{list(forms)}."
+        )
+    return forms[function]
 
 
 def predicts_otherwise(cls, base):

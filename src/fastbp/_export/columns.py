@@ -12,7 +12,7 @@ import numpy as np
 
 from .checks import LARGEST_EXACT, check_text
 from .description import Categories, Numbers
-from .operators import add_constant, plus, scaled, type_of
+from .operators import add_constant, indices, plus, scaled, type_of
 
 # Two integers above the largest label stand for numbers which are no label.
 _UNKNOWN, _MISSING = 2**53 + 2, 2**54
@@ -77,8 +77,8 @@ def _kind_of(column):
         if not abs(label) <= LARGEST_EXACT:
             raise ValueError(
                 f"The column {column.name!r} has the category {label!r}: an ONNX model takes "
-                "categories that are numbers as float64, which has not its digits. Make them text "
-                "before fit."
+                "categories that are numbers as float64, which tells those below 2**53 from all "
+                "others. Make them text before fit."
             )
     return "float64"
 
@@ -128,7 +128,7 @@ def _add_first_layer(graph, inputs, parts, wide, places, rows, table, bias):
         return z
     kept = np.concatenate([table[rows], np.zeros((1, table.shape[1]))]).astype(graph.dtype)
     gathered = graph("Gather", kept, places, axis=0)  # (n, n_columns, n_out)
-    return graph("Add", z, graph("ReduceSum", gathered, np.array([1]), keepdims=0))
+    return graph("Add", z, graph("ReduceSum", gathered, indices([1]), keepdims=0))
 
 
 def _joined(graph, values, axis):
@@ -162,7 +162,7 @@ def _shares(graph, columns, inputs):
     sizes = [len(column.knots) - 1 for column in chosen]
     of_bins = np.repeat(np.arange(len(chosen)), sizes)
     fill = np.concatenate([_when_missing(column) for column in chosen]).astype(graph.dtype)
-    is_missing = graph("Gather", is_missing, of_bins, axis=1)
+    is_missing = graph("Gather", is_missing, indices(of_bins), axis=1)
     value = graph("Where", is_missing, fill.reshape(1, -1), shares)
     rows = np.concatenate([column.first + np.arange(len(column.knots) - 1) for column in chosen])
     yield value, lambda table: table[rows + 1] - table[rows]
@@ -179,7 +179,7 @@ def _share_of_bins(graph, columns, x):
     place = np.concatenate([np.arange(len(column.knots) - 1.0) for column in columns])
     sizes = [len(column.knots) - 1 for column in columns]
     of_bins = np.repeat(np.arange(len(columns)), sizes)
-    x = graph("Gather", x, of_bins, axis=1)
+    x = graph("Gather", x, indices(of_bins), axis=1)
     above = plus(graph, x, -low.reshape(1, -1))
     inside = scaled(graph, "Div", above, width.reshape(1, -1))
     position = graph("Add", inside, place.reshape(1, -1))
@@ -267,4 +267,4 @@ def _as_integers(graph, names):
     whole = graph("Where", is_whole, bounded, np.array([float(_UNKNOWN)]))
     found = graph("Where", graph("IsNaN", x), np.array([float(_MISSING)]), whole)
     found = graph("Cast", found, to=type_of(np.int64))
-    return [graph("Gather", found, np.array([place]), axis=1) for place in range(len(names))]
+    return [graph("Gather", found, indices([place]), axis=1) for place in range(len(names))]

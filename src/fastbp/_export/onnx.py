@@ -17,6 +17,8 @@ from .operators import add_constant, add_function, add_labels, add_layers, add_p
 # Of ONNX, of its operators for machine learning, and of the file: those that every runtime of the
 # last years has.
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
+# Bytes of constants and nodes. Protobuf ends at 2**31 bytes, and what else a model has is short.
+LARGEST = 2 * 10**9
 _ML_DOMAIN = "ai.onnx.ml"
 
 
@@ -47,7 +49,7 @@ class Graph:
     def __init__(self, dtype, taken=()):
         self.dtype = dtype
         self._names, self._count = set(taken), 0
-        self._nodes, self._constants = [], {}
+        self._nodes, self._constants, self._bytes = [], {}, 0
         self._inputs, self._outputs = [], []
 
     def __call__(self, operator, *inputs, domain="", **attributes):
@@ -58,7 +60,17 @@ class Graph:
         result = self._new_name(operator.lower())
         node = helper.make_node(operator, inputs, [result], result, domain=domain, **attributes)
         self._nodes.append(node)
+        self._grow(node.ByteSize())
         return result
+
+    def _grow(self, n_bytes):
+        """Count the bytes of the model, before memory is taken for those of a constant."""
+        self._bytes += n_bytes
+        if self._bytes > LARGEST:
+            raise ValueError(
+                f"The model has {self._bytes:,} bytes or more: an ONNX model takes up to "
+                f"{LARGEST:,}. dtype='float32' and narrower layers make a smaller one."
+            )
 
     def _new_name(self, stem):
         self._count += 1
@@ -76,6 +88,7 @@ class Graph:
 
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
+            self._grow(array.nbytes)
             array = array.astype(object) if array.dtype.kind == "U" else array
             name = self._new_name("constant")
             self._constants[key] = numpy_helper.from_array(array, name)
@@ -111,13 +124,8 @@ class Graph:
             producer_name="fastbp",
             producer_version=__version__,
         )
-        if model.ByteSize() < _LARGEST_MESSAGE:
-            checker.check_model(model)
+        checker.check_model(model)
         return model
-
-
-# Protobuf has no larger messages; the checker would say so in its own words.
-_LARGEST_MESSAGE = 2**31
 
 
 def _value(name, kind, shape, doc=""):
@@ -155,14 +163,20 @@ def _write_plain(graph, described):
 
 
 def _write_means_and_deviations(graph, z, n):
-    means = graph("Gather", z, np.arange(n), axis=1)
-    raw = graph("Gather", z, np.arange(n, 2 * n), axis=1)
-    # In float32 the variance may be infinite where its root is not.
-    variance = graph("Exp", graph("Cast", raw, to=operators.type_of(np.float64)))
-    deviations = graph("Sqrt", graph("Add", variance, np.array([1e-6])))
+    means = graph("Gather", z, operators.indices(range(n)), axis=1)
+    raw = graph("Gather", z, operators.indices(range(n, 2 * n)), axis=1)
+    deviations = _add_deviations(graph, graph("Cast", raw, to=operators.type_of(np.float64)))
     deviations = graph("Cast", deviations, to=operators.type_of(graph.dtype))
     graph.output(means, "predictions", graph.dtype.name, [n])
     graph.output(deviations, "deviations", graph.dtype.name, [n])
+
+
+def _add_deviations(graph, z):
+    """sqrt(exp(z) + 1e-6) in float64, also where exp(z) is infinite and its root is not."""
+    t = graph("Max", z, np.array([0.0]))
+    least = graph("Mul", graph("Exp", graph("Neg", t)), np.array([1e-6]))
+    root = graph("Sqrt", graph("Add", graph("Exp", graph("Sub", z, t)), least))
+    return graph("Mul", graph("Exp", graph("Mul", t, np.array([0.5]))), root)
 
 
 def _write_output(graph, outputs, output):
@@ -213,12 +227,12 @@ def _add_mean_of_numbers(graph, z, output):
 def _add_mean_of_probabilities(graph, z, output):
     """Of all members, by the temperature: see `tabular._targets.log_probabilities`."""
     if output.kind == "labels":  # each of them is two classes, with 0 as the z of the first
-        z = [graph("Unsqueeze", one, np.array([2])) for one in z]
+        z = [graph("Unsqueeze", one, operators.indices([2])) for one in z]
         z = [graph("Concat", graph("Sub", one, one), one, axis=2) for one in z]
     logs = [graph("LogSoftmax", one, axis=-1) for one in z]
     mean = logs[0]
     if len(logs) > 1:
-        logs = [graph("Unsqueeze", one, np.array([0])) for one in logs]
+        logs = [graph("Unsqueeze", one, operators.indices([0])) for one in logs]
         total = graph("ReduceLogSumExp", graph("Concat", *logs, axis=0), axes=[0], keepdims=0)
         mean = graph("Sub", total, operators.number(graph, np.log(len(logs))))
     if output.temperature != 1:
@@ -227,5 +241,5 @@ def _add_mean_of_probabilities(graph, z, output):
         mean = graph("LogSoftmax", mean, axis=-1)
     probabilities = graph("Exp", mean)
     if output.kind == "labels":
-        return graph("Gather", probabilities, np.array(1), axis=2)
+        return graph("Gather", probabilities, operators.indices(1), axis=2)
     return probabilities

@@ -7,10 +7,17 @@ float32 or float64, and its `opset` the version of ONNX.
 
 import numpy as np
 
+from .checks import form_of
+
 
 def number(graph, value):
     """A constant in the number type of the graph."""
     return np.array([value], graph.dtype)
+
+
+def indices(values):
+    """Indices, axes or sizes as ONNX has them: in int64, which NumPy's integers need not be."""
+    return np.asarray(values, dtype=np.int64)
 
 
 def type_of(dtype):
@@ -84,7 +91,8 @@ def _gelu(graph, z):
 
 
 def _silu(graph, z):
-    return graph("Mul", z, graph("Sigmoid", z))
+    # Not z times Sigmoid(z), of which ONNX Runtime 1.26 makes an operator of float32 only.
+    return graph("Div", z, graph("Add", graph("Exp", graph("Neg", z)), number(graph, 1)))
 
 
 def _mish(graph, z):
@@ -122,7 +130,7 @@ def add_layers(graph, a, layers):
 
 def add_function(graph, z, name):
     """The function of a layer; none where it changes nothing."""
-    return z if name == "identity" else OPERATORS[name](graph, z)
+    return z if name == "identity" else form_of(name, OPERATORS, "an ONNX model")(graph, z)
 
 
 def add_probabilities(graph, outputs, output):
@@ -135,8 +143,8 @@ def add_probabilities(graph, outputs, output):
 
 def add_constant(graph, x, values):
     """The same row for every row of x: (n, ...) -> (n, len(values))."""
-    n = graph("Gather", graph("Shape", x), np.array([0]), axis=0)
-    shape = graph("Concat", n, np.array([len(values)]), axis=0)
+    n = graph("Gather", graph("Shape", x), indices([0]), axis=0)
+    shape = graph("Concat", n, indices([len(values)]), axis=0)
     return graph("Expand", np.asarray(values, graph.dtype).reshape(1, -1), shape)
 
 

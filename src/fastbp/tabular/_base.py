@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from .. import _core
+from .. import _core, _onnx
 from .._callbacks import TEMPORARY, CallbackSupportMixin
 from .._history import history_of
 from .._input.arguments import DTYPES
@@ -50,6 +50,10 @@ class BaseTabular(ShowsPlan, CallbackSupportMixin, BaseEstimator):
     }
     # Every fit begins anew: what the MLPs have for parameters is fixed here.
     warm_start = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _onnx.refuse(cls)
 
     def __init__(
         self,
