@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,13 +76,13 @@ KINDS = {
 exec(DRAW)  # the same for the processes, which read it as text, and for us
 
 
-def mpiexec(n, program, folder, timeout=120):
+def mpiexec(n, program, folder, *arguments, timeout=120):
     """Run a program as n ranks; what it gave back, and when."""
     path = folder / "program.py"
     path.write_text(COMMON + DRAW + program)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [MPIEXEC, "-n", str(n), sys.executable, str(path), str(folder)],
+        [MPIEXEC, "-n", str(n), sys.executable, str(path), str(folder), *map(str, arguments)],
         env=env,
         capture_output=True,
         text=True,
@@ -241,8 +242,13 @@ def test_ctrl_c_on_one_rank_ends_the_fit_of_all(tmp_path):
         2,
         LONG
         + """
-if rank == 1:
-    threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+def scorer(estimator, X, y):
+    if rank == 1 and estimator.n_iter_ == 2:  # soon, wherever the fit is then
+        threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    return 1.0
+
+
+clf.set_params(early_stopping=True, scoring=scorer)
 with fastbp.distributed(comm):
     clf.fit(X, y)
 keep("found", clf)
@@ -256,87 +262,127 @@ os._exit(0)  # the signal also wakes the end of Python's threads
     assert found[0]["bits"] == found[1]["bits"] and found[0]["steps"] == found[1]["steps"] > 0
 
 
-# An epoch takes longer than the core takes to ask for signals, and so does its score.
-SLOW = """
+# Rank 1 gets a Ctrl-C in the middle of the second epoch, or in the score of the last one.
+INTERRUPTED = """
+where, calls = sys.argv[2], 0
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)  # longer than the core takes to ask for signals
+
+
+def loss(output, y, sample_weight):
+    global calls
+    calls += rank
+    if where == "epoch" and calls == 8:
+        interrupt()
+    return ((output - y) ** 2).sum(axis=1) / 2, output - y
+
+
 def scorer(estimator, X, y):
-    if estimator.n_iter_ == WHEN and rank == 1:
-        os.kill(os.getpid(), signal.SIGINT)
-    return estimator.score(X, y)
+    if where == "score" and rank == 1 and estimator.n_iter_ == 3:
+        interrupt()
+    return 1.0
 
 
-X, y, _ = (np.array_split(a, size)[rank] for a in drawn(8000))
-path = os.path.join(folder, "checkpoint")
-clf = fastbp.MLPClassifier(**SETTINGS | dict(
-    hidden_layer_sizes=(256, 256), max_iter=LAST, checkpoint=path, early_stopping=True,
-    scoring=scorer))
-if rank == 1 and not WHEN:
-    threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+X, y, _ = (np.array_split(a, size)[rank] for a in drawn(160))
+settings = {name: value for name, value in SETTINGS.items() if name != "class_weight"}
+est = fastbp.MLPRegressor(**settings | dict(
+    max_iter=3, loss=loss, early_stopping=True, scoring=scorer, validation_fraction=0.2,
+    checkpoint=os.path.join(folder, "checkpoint")))
 with fastbp.distributed(comm):
-    began = time.time()
-    clf.fit(X, y)
-keep("found", clf)
-note("epochs", n=clf.n_iter_, seconds=time.time() - began)
+    est.fit(X, y)
+keep("found", est)
+note("epochs", n=est.n_iter_)
 comm.Barrier()
 os._exit(0)
 """
 
 
 @needs_mpi
-@pytest.mark.parametrize(
-    "when, last", [(0, 1000), (3, 3)], ids=["in an epoch", "in the last score"]
-)
-def test_ctrl_c_on_one_rank_leaves_a_whole_checkpoint(when, last, tmp_path):
-    late = when > 0  # an epoch counts in a checkpoint when all that belongs to it is done
-    program = SLOW.replace("WHEN", str(when)).replace("LAST", str(last))
-    done, _ = mpiexec(2, program, tmp_path)
+@pytest.mark.parametrize("where, n_epochs, n_whole", [("epoch", 1, 1), ("score", 3, 2)])
+def test_ctrl_c_on_one_rank_leaves_a_whole_checkpoint(where, n_epochs, n_whole, tmp_path):
+    """An epoch counts in it when all that belongs to it is done."""
+    done, _ = mpiexec(2, INTERRUPTED, tmp_path, where)
     assert done.returncode == 0, done.stderr
     found = [noted(tmp_path, "found", rank) for rank in range(2)]
     assert found[0]["bits"] == found[1]["bits"]
-    epochs = noted(tmp_path, "epochs", 0)
-    assert epochs["seconds"] / (epochs["n"] + 1) > 0.3
+    assert [noted(tmp_path, "epochs", rank)["n"] for rank in range(2)] == [n_epochs] * 2
     assert not list(tmp_path.glob("checkpoint*.part"))
-    assert (
-        read(str(tmp_path / "checkpoint"))["course"]["attributes"]["n_iter_"] == epochs["n"] - late
-    )
+    assert read(str(tmp_path / "checkpoint"))["course"]["attributes"]["n_iter_"] == n_whole
 
 
+# The rank that is named kills itself in this epoch; 0: none does.
 CHECKPOINTED = """
-X, y, _ = (np.array_split(a, size)[rank] for a in drawn(3000))
-settings = dict(early_stopping=True, shuffle=True, dropout=0.1, max_iter=12, n_iter_no_change=50,
-                hidden_layer_sizes=(200, 200))
+epoch, who = map(int, sys.argv[2:])
+
+
+def scorer(estimator, X, y):
+    if rank == who and estimator.n_iter_ == epoch:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return estimator.score(X, y)
+
+
+X, y, _ = (np.array_split(a, size)[rank] for a in drawn(600))
+settings = dict(early_stopping=True, shuffle=True, dropout=0.1, max_iter=8, n_iter_no_change=50)
 path = os.path.join(folder, "checkpoint")
-clf = fastbp.MLPClassifier(**SETTINGS | settings, checkpoint=path, checkpoint_interval=0.05)
+clf = fastbp.MLPClassifier(
+    **SETTINGS | settings, scoring=scorer, checkpoint=path, checkpoint_interval=1e-9
+)
+with fastbp.distributed(comm):
+    keep("found", clf.fit(X, y))
 """
 
 
 @needs_mpi
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_job_goes_on_with_any_number_of_ranks(rank, tmp_path):
-    fit = CHECKPOINTED + "with fastbp.distributed(comm):\n    keep('found', clf.fit(X, y))\n"
-    kill = f"""
-def kill():
-    while not os.path.exists(path):
-        time.sleep(0.01)
-    time.sleep(0.7)
-    os.kill(os.getpid(), signal.SIGKILL)
-if rank == {rank}:
-    threading.Thread(target=kill, daemon=True).start()
-"""
-    done, _ = mpiexec(2, fit, tmp_path)
+    done, _ = mpiexec(2, CHECKPOINTED, tmp_path, 0, rank)
     assert done.returncode == 0, done.stderr
     whole = noted(tmp_path, "found", 0)
     for size in (2, 1, 3):
-        cut = CHECKPOINTED + kill + "with fastbp.distributed(comm):\n    clf.fit(X, y)\n"
-        done, _ = mpiexec(2, cut, tmp_path)
+        done, _ = mpiexec(2, CHECKPOINTED, tmp_path, 5, rank)
         assert done.returncode != 0
-        assert (tmp_path / "checkpoint").exists()
-        done, _ = mpiexec(size, fit, tmp_path)
+        course = read(str(tmp_path / "checkpoint"))["course"]
+        assert course["attributes"]["n_iter_"] == 4
+        done, _ = mpiexec(size, CHECKPOINTED, tmp_path, 0, rank)
         assert done.returncode == 0, done.stderr
         found = [noted(tmp_path, "found", r) for r in range(size)]
         assert len({f["bits"] for f in found}) == 1
         assert len(found[0]["curve"]) == len(whole["curve"])
         assert (found[0]["bits"] == whole["bits"]) == (size == 2)
         assert not (tmp_path / "checkpoint").exists()
+
+
+# ---- what docs/distributed.md shows ----
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "distributed.md"
+FIT, SCALER, SEARCH = re.findall(r"^```py\n(.*?)^```\n", PAGE.read_text(), re.M | re.S)
+
+
+@needs_mpi
+def test_the_page_fits_and_scales_by_all_rows(tmp_path):
+    program = """
+every_row = StandardScaler().fit(X)
+for name in ("mean_", "var_", "scale_"):
+    np.testing.assert_allclose(getattr(scaler, name), getattr(every_row, name), rtol=1e-12)
+assert scaler.n_samples_seen_ == len(X)
+note("found", files=os.path.exists("digits.fastbp") or rank > 0)
+"""
+    done, _ = mpiexec(2, f"os.chdir(folder)\n{FIT}\n{SCALER}\n{program}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(noted(tmp_path, "found", rank)["files"] for rank in range(2))
+    assert done.stdout.count("accuracy on rows held out") == 1
+
+
+@needs_dask
+def test_the_page_searches_over_a_cluster(tmp_path):
+    path = tmp_path / "search.py"
+    path.write_text(SEARCH)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "alpha" in done.stdout
 
 
 # ---- a search over a cluster ----

@@ -3,20 +3,25 @@
 What several processes do is tested in test_cluster.py.
 """
 
+import contextvars
 import copy
+import os
+import signal
+import threading
 import time
 import warnings
 
 import numpy as np
 import pytest
-from ranks import Communicator, Ended, _Group, on_ranks
+from ranks import Communicator, Ended, _Group, communicators, on_ranks
 from scipy import sparse
 from sklearn.metrics import accuracy_score, r2_score
 
 import fastbp
-from fastbp import _core, _data_parallel, _loops
+from fastbp import _base, _core, _data_parallel, _loops, _threads
 from fastbp._checkpoints import keeper
-from fastbp._distributed import active
+from fastbp._checkpoints.files import read
+from fastbp._distributed import Ranks, active, alike
 from fastbp._loops import Ending
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -517,6 +522,80 @@ def test_a_warning_of_the_checkpoint_that_is_an_error_is_one_on_all_ranks(monkey
     assert isinstance(found[1], RuntimeError) and str(found[1]).startswith("rank 0: UserWarning: ")
 
 
+# ---- machines that differ ----
+
+
+def test_ranks_that_come_to_different_weights_are_told_at_once(monkeypatch, tmp_path):
+    path, own, calls = tmp_path / "checkpoint", Communicator.Allreduce, []
+
+    def inexact(comm, in_place, vector):
+        own(comm, in_place, vector)
+        calls.append(comm.Get_rank())
+        if comm.Get_rank() == 1 and calls.count(1) == 14:  # in the second epoch
+            vector[3] += 1e-9
+
+    monkeypatch.setattr(Communicator, "Allreduce", inexact)
+    kept = [make(checkpoint=path, checkpoint_interval=1e-9) for _ in range(2)]
+    found = on_ranks(2, lambda rank: kept[rank].fit(*rows()))
+    for est, error in zip(kept, found, strict=True):
+        assert isinstance(error, RuntimeError) and "different parameters" in str(error)
+        assert est.n_iter_ == 1
+    course = read(str(path))["course"]
+    assert (course["attributes"]["n_iter_"], course["place"]) == (1, None)
+
+
+def test_a_checkpoint_stays_if_the_weights_differ_at_the_end(monkeypatch, tmp_path):
+    path = tmp_path / "checkpoint"
+
+    def differ(estimator, validation):
+        estimator.coefs_[0][0, 0] += 1e-9 * active().rank
+        return ""
+
+    monkeypatch.setattr(_loops, "_unbeaten", differ)
+    settings = {"checkpoint": path, "checkpoint_interval": 1e-9}
+    for error in on_ranks(2, lambda rank: make(**settings).fit(*rows())):
+        assert isinstance(error, RuntimeError) and "different parameters" in str(error)
+    assert path.exists()
+
+
+def test_the_rates_of_a_schedule_are_those_of_rank_0():
+    def schedule(progress):
+        return (1 - progress) * (1 + 1e-9 * active().rank)
+
+    found = all_well(on_ranks(2, lambda rank: make(learning_rate=schedule).fit(*rows())))
+    assert_same_bits(found)
+    assert found[0].learning_rates_ == found[1].learning_rates_
+
+
+def test_the_points_of_lbfgs_are_those_of_rank_0(monkeypatch):
+    from scipy import optimize
+
+    own = optimize.minimize
+
+    def minimize(fun, x0, **more):
+        factor = 1 + 1e-12 * active().rank
+        result = own(lambda point: fun(point * factor), x0, **more)
+        result.x = result.x * factor
+        return result
+
+    def fitted():
+        return all_well(on_ranks(2, lambda rank: make(solver="lbfgs", max_iter=9).fit(*rows())))
+
+    whole = fitted()
+    monkeypatch.setattr(optimize, "minimize", minimize)
+    assert_same_bits([*fitted(), *whole])
+
+
+def test_versions_that_differ_are_named(monkeypatch):
+    class OfRank:
+        def __repr__(self):
+            return f"'1.{active().rank}'"
+
+    monkeypatch.setattr(_data_parallel, "__version__", OfRank())
+    for error in on_ranks(2, lambda rank: make().fit(*rows())):
+        assert "the version of fastbp is '1.1' on rank 1 and '1.0' on rank 0" in str(error)
+
+
 # ---- what does not fit ----
 
 DIFFERENT = {
@@ -553,6 +632,46 @@ def test_data_that_differ_are_named():
     assert all("that X_val is given is True on rank 1" in str(e) for e in found), found
 
 
+def test_columns_of_y_that_differ_are_named():
+    X, _ = rows()
+
+    def work(rank):
+        return make(fastbp.MLPClassifier, class_weight="balanced").fit(X, (X > 0)[:, : 3 + rank])
+
+    for error in on_ranks(2, work):
+        assert isinstance(error, ValueError)
+        assert "the number of columns of y is 4 on rank 1 and 3 on rank 0" in str(error)
+
+
+def test_a_file_is_no_fit_of_all_ranks(monkeypatch, tmp_path):
+    """Also one whose parameters are refused, which one rank finds out alone."""
+    path = tmp_path / "net"
+    fastbp.save(make(max_iter=1).fit(*rows()), path)
+    never = type(make())._parameter_constraints | {"alpha": [str]}
+    monkeypatch.setattr(fastbp.MLPRegressor, "_parameter_constraints", never)
+    monkeypatch.setattr(_base, "_valid", set())
+
+    def work(rank):
+        if rank == 1:
+            with pytest.raises(ValueError, match="'alpha'"):
+                fastbp.load(path)
+        assert active().size == 2
+
+    all_well(on_ranks(2, work))
+
+
+def test_only_the_rank_that_prints_sees_a_broken_pipe(monkeypatch):
+    class Broken:
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Broken())
+    settings = {"verbose": True, "early_stopping": True, "tol": 9.0, "n_iter_no_change": 1}
+    for solver in ("adam", "lbfgs"):
+        fits = on_ranks(2, lambda _, s=solver: make(solver=s, **settings).fit(*rows()))
+        assert_same_bits(all_well(fits))
+
+
 WRONG_ON_RANK_1 = {
     "an empty shard": (lambda X, y: make().fit(X[:0], y[:0]), ValueError, "0 sample"),
     "NaN": (lambda X, y: make().fit(X * np.nan, y), ValueError, "Input X contains NaN"),
@@ -581,6 +700,14 @@ def test_what_is_wrong_on_one_rank_is_raised_by_all(name):
     assert own.__notes__ == ["It was raised on rank 1 of 3."]
     for error in (first, last):
         assert type(error) is kind and str(error) == f"rank 1: {own}"
+
+
+def test_a_dataset_for_partial_fit_on_one_rank_is_raised_by_all(monkeypatch):
+    X, y = rows()
+    monkeypatch.setattr(_base, "is_dataset", lambda given: given is None)
+    first, own = on_ranks(2, lambda rank: make().partial_fit(None if rank else X, y))
+    assert type(own) is TypeError and "partial_fit takes arrays" in str(own)
+    assert type(first) is TypeError and str(first) == f"rank 1: {own}"
 
 
 def test_a_loss_or_a_scorer_that_raises_ends_all_ranks():
@@ -662,6 +789,42 @@ def test_an_interruption_at_the_end_is_one_for_all_ranks(at, monkeypatch, tmp_pa
     assert [flag for _, flag in found] == [False, False]
     assert_same_bits([est for est, _ in found])
     assert path.exists()  # the user may want to go on
+
+
+def test_a_schedule_that_raises_on_one_rank_is_raised_by_all():
+    def schedule(progress):
+        return 1 - progress - 3 * active().rank
+
+    first, own = on_ranks(2, lambda rank: make(learning_rate=schedule).fit(*rows()))
+    assert isinstance(own, ValueError) and str(own).startswith("learning_rate=")
+    assert type(first) is ValueError and str(first) == f"rank 1: {own}"
+
+
+def test_ctrl_c_is_heard_where_all_ranks_can_raise_it(monkeypatch):
+    """Also before the training: here on rank 0, which is in the main thread, at a broadcast."""
+    copy_first, own = Ranks.copy_first, threading.main_thread()
+    here, there = communicators(2)
+    found = []
+
+    def interrupted(ranks, vector):
+        if threading.current_thread() is own:
+            signal.raise_signal(signal.SIGINT)
+        copy_first(ranks, vector)
+
+    def work(comm):
+        try:
+            with fastbp.distributed(comm):
+                make().fit(*rows())
+        except BaseException as error:
+            found.append((comm.Get_rank(), type(error)))
+
+    monkeypatch.setattr(Ranks, "copy_first", interrupted)
+    other = threading.Thread(target=work, args=(there,))
+    other.start()
+    work(here)
+    other.join(60)
+    assert sorted(found) == [(0, KeyboardInterrupt), (1, KeyboardInterrupt)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_ends_all_ranks():
@@ -775,6 +938,55 @@ def test_a_rank_that_exits_while_another_begins_a_fit_raises_with_it():
         assert "different things" in str(error) and "1: 'the end of the block'" in str(error)
 
 
+def test_a_rank_at_the_end_hears_of_a_fit_that_another_begins_with_what_cannot_be():
+    def work(rank):
+        if rank == 1:
+            make(alpha=-1).fit(*rows())
+
+    own, other = on_ranks(2, work)[::-1]
+    assert isinstance(own, ValueError) and "'alpha'" in str(own)
+    assert type(other) is ValueError and str(other) == f"rank 1: {own}"
+
+
+def test_the_fit_after_one_that_only_this_rank_has_left_ends_the_job(monkeypatch, capfd):
+    own = _data_parallel.SharedRows.weigh
+
+    def weigh(rows):
+        if active().rank == 1:
+            raise MemoryError("no room for weights")
+        return own(rows)
+
+    monkeypatch.setattr(_data_parallel.SharedRows, "weigh", weigh)
+
+    def work(rank):
+        try:
+            make().fit(*rows())
+        except MemoryError:
+            make(max_iter=1).fit(*rows())
+
+    assert isinstance(on_ranks(2, work)[1], Ended)
+    told = capfd.readouterr().err
+    assert "left a fit that the others are in, by MemoryError: no room for weights" in told
+
+
+def test_an_exception_before_the_core_meets_the_others_in_their_step(monkeypatch):
+    epoch = _data_parallel.epoch
+
+    class Refusing:
+        n_params, loss_sum, begin = 6 * 9 + 9 + 9 * 7 + 7 + 7 + 1, 0.0, lambda *_: None
+
+        def train_epoch(self, *arguments, **more):
+            raise MemoryError("no room for a team")
+
+    def on_rank_1(job, *arguments):
+        return epoch(job._replace(trainer=Refusing()) if job.ranks.rank else job, *arguments)
+
+    monkeypatch.setattr(_data_parallel, "epoch", on_rank_1)
+    first, own = on_ranks(2, lambda rank: make().fit(*rows()))
+    assert type(own) is MemoryError and str(own) == "no room for a team"
+    assert type(first) is MemoryError and str(first) == "rank 1: no room for a team"
+
+
 def test_an_exit_in_the_middle_of_a_fit_ends_the_job(monkeypatch):
     def weigh(rows):
         if active().rank == 1:
@@ -801,6 +1013,14 @@ def test_ranks_may_exit_at_the_end_while_others_are_busy():
     found = on_ranks(2, work)
     assert isinstance(found[1], SystemExit) and isinstance(found[0], fastbp.MLPRegressor)
     assert ended == [0]
+
+
+@pytest.mark.parametrize("kind, is_shared", [(ValueError, True), (KeyboardInterrupt, False)])
+def test_a_check_that_all_ranks_fail_is_known_from_what_one_hears_alone(kind, is_shared):
+    ranks = Ranks(Communicator(_Group(2), 0))
+    with pytest.raises(kind) as caught, alike(ranks):
+        raise kind
+    assert ranks.is_shared(caught.value) == is_shared
 
 
 def test_ranks_that_do_different_things_are_told():
@@ -841,6 +1061,41 @@ def test_it_is_active_in_the_thread_that_entered():
     assert active() is None
 
 
+def test_it_is_not_active_in_a_copy_of_the_context():
+    seen = []
+
+    def work(rank):
+        context = contextvars.copy_context()
+        other = threading.Thread(target=lambda: seen.append(context.run(active)))
+        other.start()
+        other.join()
+        assert context.run(active) is active()
+
+    all_well(on_ranks(2, work))
+    assert seen == [None, None]
+
+
+def test_a_forked_child_is_no_rank(monkeypatch):
+    block, pid = fastbp.distributed(Communicator(_Group(2), 0)), os.getpid()
+    block.__enter__()
+    assert active().size == 2
+    monkeypatch.setattr("os.getpid", lambda: pid + 1)
+    assert active() is None
+    block.__exit__(None, None, None)  # waits for nobody
+
+
+def test_a_block_within_a_block_has_the_same_ranks():
+    def work(rank):
+        outer = active()
+        with fastbp.distributed(outer.comm) as block:
+            assert active() is outer
+            with block:
+                assert active() is outer
+        assert active() is outer
+
+    all_well(on_ranks(2, work))
+
+
 def test_tables_are_refused():
     X, y = rows()
 
@@ -875,6 +1130,16 @@ def test_threads_of_a_machine_are_shared():
         return active().neighbours
 
     assert on_ranks(3, work) == [3, 3, 3]
+
+
+def test_what_limits_a_process_is_not_divided(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setattr(_threads, "_cores", lambda: 16)
+    monkeypatch.setattr(_threads, "_limits_in_force", lambda: [])
+    assert [_threads.resolve_n_threads(None, n_sharers=n) for n in (1, 4, 8, 32)] == [4, 4, 2, 1]
+    settings = {"hidden_layer_sizes": (256, 256), "batch_size": 256, "n_threads": None}
+    found = on_ranks(2, lambda rank: make(max_iter=1, **settings).fit(*rows(1000)))
+    assert [est.memory_plan_.n_threads for est in all_well(found)] == [4, 4]
 
 
 # ---- the core ----

@@ -255,10 +255,12 @@ default=None
     def _learn_online(self, X, y, sample_weight, classes=None):
         """One epoch, for ``partial_fit``."""
         if is_dataset(X):
-            raise TypeError(
+            error = TypeError(
                 "X is a dataset: partial_fit takes arrays, and trains on them once. fit takes a "
                 "dataset, and goes on with it where warm_start=True."
             )
+            tell_the_others(error)
+            raise error
         if not _online.step(self, X, y, sample_weight, classes):
             self._fit_one_epoch(X, y, sample_weight, classes)
         return self

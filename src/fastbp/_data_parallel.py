@@ -4,14 +4,18 @@ Each rank has rows of its own. An epoch has as many steps as the rank with the m
 others spread theirs over all steps, so that each step has a share of every rank.
 """
 
+import functools
+
 import numpy as np
+import scipy
 
 from . import _core
 from ._checkpoints import keeper
 from ._checkpoints.fingerprint import OF_ROWS
-from ._distributed import active, digest
+from ._distributed import active, alike, digest
 from ._losses import means, r2, r2_of_means
 from ._validation import Validation
+from ._version import __version__
 
 _SPACING = 0x9E3779B97F4A7C15  # between the seeds of two ranks
 
@@ -126,20 +130,27 @@ class SharedRows:
         return sums
 
     def piece(self, step):
-        """What the core is given for the steps from this one on: data, order, `Reduction`."""
+        """What the core is given for the steps from this one on.
+
+        Data, order, the row to begin with and a `Reduction`; and a function that tells how often
+        the core has called its Allreduce.
+        """
         ranks = self._ranks
+        # A cache of no results counts and calls in C: a signal handler cannot raise in between.
+        allreduce = functools.lru_cache(maxsize=0)(ranks.comm.Allreduce)
         reduction = _core.Reduction(
             self._ends,
             self._rows_of_steps,
             self._totals,
-            ranks.comm.Allreduce,
+            allreduce,
             ranks.in_place,
             counts_penalty=ranks.rank == 0,
             interrupted=lambda: ranks.interrupted,
             step=step,
         )
         row = int(self._ends[step - 1]) if step else 0
-        return self._data, self._visit, row, reduction
+        n_met = lambda: allreduce.cache_info().misses  # noqa: E731
+        return self._data, self._visit, row, reduction, n_met
 
 
 # ---- what the ranks must have in common ----
@@ -156,6 +167,8 @@ def compare_settings(draft, one_epoch, first, initial, validation):
         return
     ranks.find_neighbours()
     values = {
+        **{f"the version of {module.__name__}": module.__version__ for module in (np, scipy)},
+        "the version of fastbp": __version__,
         "the call": f"{type(draft).__name__}.{'partial_fit' if one_epoch else 'fit'}",
         "to begin with new weights": first,
         "the instruction set, see FASTBP_DISABLE_CPU,": _core.cpu_level(),
@@ -327,6 +340,22 @@ class SharedEvaluations:
 # ---- mini-batches ----
 
 
+def copy_rates(ranks, arguments):
+    """Let all ranks take the learning rates of rank 0: those of another CPU may differ in a bit.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    arguments : dict
+        As `epoch` takes them.
+    """
+    rate = np.array([arguments["learning_rate"]], np.float64)
+    ranks.copy_first(rate)
+    arguments["learning_rate"] = float(rate[0])
+    if "rates" in arguments:
+        ranks.copy_first(arguments["rates"])
+
+
 def epoch(job, course, arguments):
     """One epoch of all ranks in the core, or what is done of it until a checkpoint is due.
 
@@ -345,7 +374,7 @@ def epoch(job, course, arguments):
     """
     rows, ranks = job.rows, job.ranks
     step, parts = course.place
-    data, order, row, reduction = rows.piece(step)
+    data, order, row, reduction, n_met = rows.piece(step)
     if arguments.get("rates") is not None:
         arguments = arguments | {"rates": arguments["rates"][step:]}
     if "seed" in arguments:
@@ -368,14 +397,20 @@ def epoch(job, course, arguments):
         )
     except BaseException as caught:
         error = caught
+        if not n_met():  # it was raised before the core, where the others wait in their first step
+            ranks.add_up(np.full(job.trainer.n_params + 1, np.nan, job.params.flat.dtype))
     ended = finite and reduction.step < rows.n_steps  # by its own clock
+    said = (job.trainer.loss_sum, finite, ended, digest(job.params.flat))
     try:
-        every = ranks.exchange("an epoch", (job.trainer.loss_sum, finite, ended), error)
+        every = ranks.exchange("an epoch", said, error)
     finally:
         if ranks.said is not None:
-            course.place = (reduction.step, tuple(loss for loss, _, _ in ranks.said))
-            course.is_whole = True
-    return any(ended for _, _, ended in every) or all(finite for _, finite, _ in every)
+            losses, _, _, digests = zip(*ranks.said, strict=True)
+            course.place = (reduction.step, losses)
+            course.is_whole = len(set(digests)) == 1  # or it is of no use to a checkpoint
+    with alike(ranks):
+        _check_same(digests)
+    return any(ended for _, _, ended, _ in every) or all(finite for _, finite, _, _ in every)
 
 
 def ending_of_all(ranks, own):
@@ -415,11 +450,15 @@ def ending_with_late_interruption(ranks, ending):
 
 def check_same_bits(ranks, vector):
     """RuntimeError unless all ranks have the same parameters."""
-    found = ranks.exchange("the parameters", digest(vector))
-    if len(set(found)) > 1:
+    _check_same(ranks.exchange("the parameters", digest(vector)))
+
+
+def _check_same(digests):
+    if len(set(digests)) > 1:
         raise RuntimeError(
-            "The ranks of fastbp.distributed ended with different parameters, so their Allreduce "
-            "does not give all ranks the same sums; it takes one that does."
+            "The ranks of fastbp.distributed have come to different parameters, so that their "
+            "Allreduce does not give all ranks the same sums, or their machines compute the same "
+            "update differently: it takes an Allreduce, and machines, of one kind."
         )
 
 
@@ -445,6 +484,8 @@ def value_and_grad(job, point, total, alpha):
         The penalty: it is added up on one rank.
     """
     ranks, error = job.ranks, None
+    point = point.copy()
+    ranks.copy_first(point)  # SciPy's own arithmetic may differ in a bit on another machine
     vector = np.empty(point.size + 1)
     try:
         vector[-1] = job.trainer.value_and_grad(
@@ -466,6 +507,23 @@ def value_and_grad(job, point, total, alpha):
         ranks.exchange("a loss that is not finite", error=error)
     vector /= total
     return float(vector[-1]), vector[:-1]
+
+
+def copy_end(ranks, params, result):
+    """Let all ranks end where rank 0 does; RuntimeError if not all of them have come to an end.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    params : ndarray
+        Those of the last iteration.
+    result : OptimizeResult
+        Of SciPy.
+    """
+    ranks.exchange("the end of the iterations")
+    result.x = result.x.copy()
+    for vector in (params, result.x):
+        ranks.copy_first(vector)
 
 
 # ---- validation ----

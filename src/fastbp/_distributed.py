@@ -38,12 +38,24 @@ _KINDS = {
 
 _MOST_CAUSES = 100  # of an error, which may be in a circle
 
-_active = contextvars.ContextVar("fastbp.distributed", default=None)
+# The `Ranks` of the innermost block, with the process and the thread that entered it: a context is
+# also copied into other threads, and a forked child has a copy of it.
+_active = contextvars.ContextVar("fastbp.distributed", default=(None, None))
+
+
+def _here():
+    return os.getpid(), threading.get_ident()
+
+
+def _entered():
+    """The `Ranks` of the innermost block that this Python thread has entered, or None."""
+    ranks, where = _active.get()
+    return ranks if ranks is not None and where == _here() else None
 
 
 def active():
     """The `Ranks` that a fit in this Python thread is shared by; None if it is alone."""
-    ranks = _active.get()
+    ranks = _entered()
     return None if ranks is None or ranks.size == 1 else ranks
 
 
@@ -65,13 +77,26 @@ def fitting(ranks):
 
 @contextmanager
 def alike(ranks):
-    """What is raised in the block all ranks raise, without an exchange; nothing if alone."""
+    """A check that all ranks fail alike, without an exchange; nothing if alone.
+
+    What else is raised in it, such as a Ctrl-C, may be on this rank only.
+    """
     try:
         yield
-    except BaseException as error:
+    except (ValueError, RuntimeError) as error:
         if ranks is not None:
             ranks.share(error)
         raise
+
+
+@contextmanager
+def alone():
+    """What is done in the block is done by this rank alone, though it may be part of a fit."""
+    token = _active.set((None, None))
+    try:
+        yield
+    finally:
+        _active.reset(token)
 
 
 def tell_the_others(error):
@@ -150,10 +175,12 @@ class distributed:  # noqa: N801, it is used as a function
     -----
     What is wrong with the data or the parameters of one rank is raised by all of them. Any other
     exception that leaves the block ends the whole job: the rank says on standard error which it
-    is and why, and calls ``comm.Abort``.
+    is and why, and calls ``comm.Abort``. One that has left a fit and is caught in the block does
+    so where the next fit begins, or at the end of the block.
 
     At its end the block waits for all ranks, also where it is left by an error of all of them or
-    by ``sys.exit(0)``. If some begin another fit instead, all raise RuntimeError.
+    by ``sys.exit(0)``. If some begin another fit instead, all raise RuntimeError, or what is wrong
+    with that fit.
 
     Examples
     --------
@@ -164,20 +191,23 @@ class distributed:  # noqa: N801, it is used as a function
     """
 
     def __init__(self, comm):
-        self._ranks = Ranks(_checked(comm))
-        self._tokens = []
+        self._comm = _checked(comm)
+        self._entered = []  # blocks that this is around: Ranks, process and thread, token
 
     def __enter__(self):
-        self._tokens.append(_active.set(self._ranks))
+        outer, here = _entered(), _here()
+        # In a block within a block the same ranks go on, with what they know of each other.
+        ranks = outer if outer is not None and outer.comm == self._comm else Ranks(self._comm)
+        self._entered.append((ranks, here, _active.set((ranks, here))))
         return self
 
     def __exit__(self, kind, error, where):
-        _active.reset(self._tokens.pop())
-        ranks = self._ranks
-        if ranks.size == 1:
+        ranks, entered, token = self._entered.pop()
+        _active.reset(token)
+        if ranks.size == 1 or entered != _here():  # a forked child is no rank
             return
         quiet = error is None or (isinstance(error, SystemExit) and not error.code)
-        if ranks.is_shared(error) or (quiet and not ranks.is_lost):
+        if ranks.is_shared(error) or (quiet and not ranks.lost):
             ranks.leave()
         else:
             _end_the_job(ranks, error)
@@ -188,7 +218,8 @@ def _end_the_job(ranks, error):
     try:
         if error is not None:
             traceback.print_exception(error)
-        why = "it has left a fit that the others are in" if error is None else _text(error)
+        why = f"it has left a fit that the others are in, by {ranks.lost}"
+        why = why if error is None else _text(error)
         print(
             f"fastbp.distributed: rank {ranks.rank} of {ranks.size} failed, which ends the job: "
             f"{why}",
@@ -251,7 +282,7 @@ class Ranks:
         self.in_place = getattr(sys.modules.get("mpi4py.MPI"), "IN_PLACE", None)
         self.neighbours = None
         self.interrupted = False  # by Ctrl-C, which all ranks are to hear of
-        self.is_lost = False  # an error has left a fit, which the others may still be in
+        self.lost = ""  # the error that has left a fit here, which the others may still be in
         self.said = None  # the values of the last exchange, also of one that raised
         self._shared = None  # the exception that all ranks raise, until they meet again
 
@@ -268,6 +299,8 @@ class Ranks:
             What has gone wrong here. It is raised, and by the others one that names this rank.
             If nothing has, a Ctrl-C that is held has.
         """
+        if self.lost:  # and somebody has caught it: the others are in the middle of that fit
+            _end_the_job(self, None)
         if self.interrupted and error is None:
             error = KeyboardInterrupt()
         self.interrupted = False  # it is heard here, also if `error` is it already
@@ -321,17 +354,19 @@ class Ranks:
 
     @contextmanager
     def fitting(self):
-        """Note if what leaves the block, a fit, is not raised by the others, which are in it."""
+        """Note what leaves the block, a fit, and is not raised by the others, which are in it."""
         try:
             yield
         except BaseException as error:
-            self.is_lost = self.is_lost or not self.is_shared(error)
+            if not self.is_shared(error):
+                self.lost = _text(error)
             raise
 
     def leave(self):
         """Wait until all ranks leave, for nobody is to wait for one that has left.
 
-        RuntimeError on all if some went to do something else; they come here, too, by that error.
+        If some went to do something else, all raise RuntimeError, or what was wrong with that; they
+        come here, too, by that error.
         """
         shared, failure = self._shared, None
         self.interrupted = False
@@ -339,7 +374,7 @@ class Ranks:
             try:
                 self.exchange("the end of the block")
                 break
-            except RuntimeError as error:
+            except BaseException as error:
                 if not self.is_shared(error):
                     raise
                 failure = failure or error
@@ -420,6 +455,12 @@ def labels_of_all(labels, is_column):
             f"y has {' and '.join(sorted(kinds))} on different ranks: fastbp.distributed takes "
             "the same kind of labels on all of them."
         )
+    for rank, (_, a) in enumerate(every):
+        if not is_column and len(a) != len(every[0][1]):
+            raise ValueError(
+                f"the number of columns of y is {len(a)} on rank {rank} and {len(every[0][1])} on "
+                "rank 0: fastbp.distributed takes the same on all ranks."
+            )
     if not is_column:
         return labels
     return np.unique(np.concatenate([a for _, a in every]))

@@ -124,6 +124,7 @@ def _begin(stack, estimator, passed, validation, initial, one_epoch, classes, be
     vars(draft).pop("_steady", None)  # holds the parameters of before
     ranks = active()
     stack.enter_context(_distributed.fitting(ranks))
+    stack.enter_context(_distributed.interrupts_held(ranks))
     with agreeing(ranks):
         given = check(draft, *passed, one_epoch, classes, initial, validation)
         keeper = Nobody(began) if one_epoch else _data_parallel.keeper_of(draft, began)
@@ -444,11 +445,9 @@ def rows_to_visit(draft, given, n_rows, rows, batch_size, random_state=None):
 
 def threads_of(draft, batch_size, params):
     """Threads of the trainer; ranks of one machine share its cores."""
-    n_threads = resolve_n_threads(draft.n_threads, flops=6.0 * batch_size * params.flat.size)
     ranks = active()
-    if draft.n_threads is not None or ranks is None:
-        return n_threads
-    return max(1, n_threads // ranks.neighbours)
+    n_sharers = 1 if ranks is None else ranks.neighbours
+    return resolve_n_threads(draft.n_threads, 6.0 * batch_size * params.flat.size, n_sharers)
 
 
 def trainer_arguments(draft, given, params, optimizer, batch_size):
@@ -657,7 +656,7 @@ def train(estimator, job):
     try:
         # SciPy's L-BFGS uses BLAS for its own vectors.
         alone = blas_guard(job.trainer.uses_blas or job.optimizer is None)
-        with alone, _distributed.interrupts_held(job.ranks):
+        with alone:
             ending = _loop_of(job).train(estimator, job)
             if job.ranks is not None:
                 ending = _data_parallel.ending_with_late_interruption(job.ranks, ending)
@@ -666,6 +665,9 @@ def train(estimator, job):
         _keep_trained(job)
         if job.progress is not None:
             job.progress.close()
+    if job.ranks is not None:
+        with alike(job.ranks):
+            _data_parallel.check_same_bits(job.ranks, job.kept.flat)
     if not ending.is_interrupted:
         job.keeper.end()
     with alike(job.ranks):
@@ -693,8 +695,6 @@ def _check_outcome(job, ending, fits):
         )
     if not _core.all_finite(job.kept.flat[:, np.newaxis]):
         raise ValueError(_loops.NON_FINITE)
-    if job.ranks is not None:
-        _data_parallel.check_same_bits(job.ranks, job.kept.flat)
 
 
 def _keep_trained(job):

@@ -12,7 +12,7 @@ from ._distributed import agreeing
 from ._history import History
 from ._loops import NON_FINITE, Ending, begin_iteration, end_iteration, record_score
 from ._params import Parameters
-from ._progress import prints_lines
+from ._progress import print_line, prints_lines
 
 CAUSES = "Likely causes are input or targets that are not scaled, or an alpha that is too large."
 
@@ -152,7 +152,7 @@ def _minimize(estimator, job, history, course, minimize):
         _record(estimator, history, float(intermediate_result.fun))
         np.copyto(params, intermediate_result.x)
         if prints_lines(estimator):
-            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+            print_line(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         _watch(estimator, job.validation, history)
         ending = end_iteration(estimator, job)
         course.mark()
@@ -172,6 +172,8 @@ def _minimize(estimator, job, history, course, minimize):
         options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
         callback=callback,
     )
+    if job.ranks is not None:
+        _data_parallel.copy_end(job.ranks, params, result)
     return asked_to_end[0] if asked_to_end else _end(estimator, params, result)
 
 

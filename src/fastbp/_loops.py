@@ -14,7 +14,7 @@ from . import _core, _data_parallel
 from ._checkpoints.keeper import copy_of, small
 from ._distributed import agreeing
 from ._history import History
-from ._progress import prints_lines
+from ._progress import print_line, prints_lines
 
 NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -143,9 +143,9 @@ def record_score(estimator, validation, history, score):
     history.add_score(score, validation.loss)
     if prints_lines(estimator):
         if validation.watches_loss:
-            print(f"Validation loss: {validation.loss:f}")
+            print_line(f"Validation loss: {validation.loss:f}")
         else:
-            print(f"Validation score: {score:f}")
+            print_line(f"Validation score: {score:f}")
 
 
 def end_iteration(estimator, job):
@@ -315,7 +315,8 @@ def _run_epochs(estimator, job, history, course):
         with agreeing(job.ranks):
             begin_iteration(job)
             course.begin_epoch()
-        loss, finite = _epoch(estimator, job, course)
+            arguments = _arguments(estimator, job)
+        loss, finite = _epoch(estimator, job, course, arguments)
         _record_loss(estimator, job, history, loss)
         if not finite:
             return _not_finite(estimator, job, history)
@@ -339,11 +340,9 @@ def _n_steps(job):
     return -(-job.rows.n_rows // job.batch_size) if job.ranks is None else job.rows.n_steps
 
 
-def _epoch(estimator, job, course):
-    """One epoch in the core; its updates are counted, also if it is interrupted."""
-    n_steps = _n_steps(job)
-    # before: no call of ours may come between
-    arguments = job.optimizer.epoch_arguments(estimator, n_steps, job.given.one_epoch)
+def _arguments(estimator, job):
+    """What the core is given for an epoch beside the rows."""
+    arguments = job.optimizer.epoch_arguments(estimator, _n_steps(job), job.given.one_epoch)
     arguments |= {
         "alpha": estimator.alpha,
         "loss_scale": job.loss_scale,
@@ -352,6 +351,11 @@ def _epoch(estimator, job, course):
     }
     if job.shown is not job.params:
         arguments |= {"ema": job.shown.flat, "ema_decay": estimator.ema_decay}
+    return arguments
+
+
+def _epoch(estimator, job, course, arguments):
+    """One epoch in the core; its updates are counted, also if it is interrupted."""
     if job.ranks is None:
         return _pieces(estimator, job, course, arguments)
     return _shared_epoch(estimator, job, course, arguments)
@@ -406,6 +410,7 @@ def _train_rows(estimator, job, piece, course, arguments):
 
 def _shared_epoch(estimator, job, course, arguments):
     job.rows.weigh()
+    _data_parallel.copy_rates(job.ranks, arguments)
     finite = True
     while finite and course.place[0] < job.rows.n_steps:
         arguments["t"] = job.optimizer.t
@@ -422,7 +427,7 @@ def _record_loss(estimator, job, history, loss):
     history.add_loss(loss, job.optimizer.last_rate)
     estimator.t_ += job.rows.n_rows
     if prints_lines(estimator):
-        print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+        print_line(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
 
 
 def _update_no_improvement_count(estimator, validation, history):

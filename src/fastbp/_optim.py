@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._params import zeros
-from ._progress import prints_lines
+from ._progress import print_line, prints_lines
 from ._schedules import factors
 
 
@@ -96,7 +96,7 @@ class _Optimizer:
     def trigger_stopping(self, msg, estimator):
         """Stop, whatever the learning rate."""
         if prints_lines(estimator):
-            print(f"{msg} Stopping.")
+            print_line(f"{msg} Stopping.")
         return True
 
 
@@ -184,7 +184,7 @@ class SGD(_Optimizer):
             self.learning_rate /= 5.0
             outcome, stop = f"Setting learning rate to {self.learning_rate:f}", False
         if prints_lines(estimator):
-            print(f"{msg} {outcome}")
+            print_line(f"{msg} {outcome}")
         return stop
 
 

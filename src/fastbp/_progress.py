@@ -4,7 +4,7 @@ import shutil
 import sys
 from time import monotonic
 
-from ._distributed import is_first
+from ._distributed import active, is_first
 
 NAME = "progress"  # the `verbose` that asks for it
 SECONDS = 0.1  # between two updates of the line
@@ -15,6 +15,15 @@ PARTS = 10  # lines of a fit where a line cannot be written anew
 def prints_lines(estimator):
     """Tell whether a line for each epoch is asked for, and asked of this rank."""
     return estimator.verbose and estimator.verbose != NAME and is_first()
+
+
+def print_line(text):
+    """Print a line; while other ranks go on, a stream that fails is no reason to leave them."""
+    try:
+        print(text)
+    except Exception:  # of whatever stands in for standard output
+        if active() is None:
+            raise
 
 
 def _clock_time(seconds):

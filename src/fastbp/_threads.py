@@ -17,7 +17,7 @@ from ._environment import settings
 from ._input.arguments import check_n_threads
 
 
-def resolve_n_threads(n_threads, flops=None):
+def resolve_n_threads(n_threads, flops=None, n_sharers=1):
     """Turn the ``n_threads`` parameter into a number of threads.
 
     Parameters
@@ -30,6 +30,8 @@ def resolve_n_threads(n_threads, flops=None):
     flops : float or None, default=None
         The arithmetic of a pass over the arena. Where it does not pay for two threads, what limits
         them is not looked up.
+    n_sharers : int, default=1
+        Processes among which the cores are divided; the other limits are of each of them.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def resolve_n_threads(n_threads, flops=None):
     limits = [limit for limit in (ours, openmp) if limit]
     if flops is not None and flops < 2 * _core.FLOPS_PER_THREAD:
         return 1
-    return max(1, min([_cores(), *_limits_in_force(), *limits]))
+    return max(1, min([_cores() // n_sharers, *_limits_in_force(), *limits]))
 
 
 def _number_of(text):

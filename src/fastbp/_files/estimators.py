@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 from .._callbacks import TEMPORARY
+from .._distributed import alone
 from .._input.arguments import check_activation, parse_max_memory
 from .._losses import BY_OUTPUT
 from .._params import Parameters
@@ -154,7 +155,8 @@ def rebuilt(cls, decoder, payload, where):
 
 def check_parameters(estimator):
     """Raise ValueError for parameters of the constructor that `fit` refuses by their values."""
-    estimator._validate_params()
+    with alone():  # it is no fit, of which other ranks hear
+        estimator._validate_params()
     parse_max_memory(estimator.max_memory)
 
 
