@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -50,3 +51,17 @@ def finish(process):
     """Wait; the test fails with the compiler's words if it did."""
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, f"{shlex.join(process.args)}\n{errors}"
+
+
+@cache
+def _libraries():
+    """A folder that is there until Python ends."""
+    return tempfile.TemporaryDirectory()
+
+
+@cache
+def preloaded(name):
+    """The library of a file in tests/c that stands in for functions of glibc, for LD_PRELOAD."""
+    library = Path(_libraries().name, f"{name}.so")
+    finish(start("-O2", "-shared", "-fPIC", C / f"{name}.c", "-o", library, "-ldl"))
+    return str(library)

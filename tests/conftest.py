@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from ahead import Queue
 
 import fastbp
 from fastbp import _core, _params
@@ -192,3 +193,33 @@ def again(path):
         return fastbp.load(path, **replacements)
 
     return save_and_load
+
+
+# ---- processes that run beside the tests ----
+
+QUEUE = Queue()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "ahead(described): waits for a process, see tests/ahead.py")
+
+
+def pytest_collection_finish(session):
+    if not session.config.option.collectonly:
+        for test in session.items:
+            QUEUE.add(test)
+        QUEUE.go_on(1)
+
+
+def pytest_runtest_logfinish():
+    QUEUE.go_on(1)
+
+
+def pytest_sessionfinish():
+    QUEUE.end()
+
+
+@pytest.fixture
+def ahead(request):
+    """The process that the test is marked with, at its end."""
+    return QUEUE.ended(request.node)

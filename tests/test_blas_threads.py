@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
+from ahead import Process, waits_for
 from thread_problems import (
     Watch,
     blas_threads,
     classification,
     classifier,
     run_at_once,
-    run_script,
 )
 
 from fastbp import Network, _threads
@@ -237,9 +237,15 @@ assert not lost, lost[:5]
 
 
 @pytest.mark.parametrize("dense", ["packed", "blas"])
-def test_an_interruption_anywhere_leaves_blas_as_it_was(dense):
-    script = INTERRUPTED_ANYWHERE.replace("HELD", str(dense == "blas"))
-    run_script(script, FASTBP_DENSE=dense, OPENBLAS_NUM_THREADS="2")
+@waits_for(
+    lambda dense: Process(
+        INTERRUPTED_ANYWHERE.replace("HELD", str(dense == "blas")),
+        FASTBP_DENSE=dense,
+        OPENBLAS_NUM_THREADS="2",
+    )
+)
+def test_an_interruption_anywhere_leaves_blas_as_it_was(dense, ahead):
+    ahead.printed()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

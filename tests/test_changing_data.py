@@ -1,12 +1,7 @@
 """Another thread rewrites the data of a call: wrong numbers or an error, no hang, no crash."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-HERE = Path(__file__).parent
+from ahead import Process, waits_for
 
 # The first two mini-batches have weight at one time and none at another.
 WEIGHTS = """
@@ -41,22 +36,9 @@ print("done")
 """
 
 
-def run(script, *arguments):
-    try:
-        return subprocess.run(
-            [sys.executable, "-c", script, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=HERE,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.fail("the call never ends")
-
-
-def test_threads_agree_on_mini_batches_whose_weights_change():
-    done = run(WEIGHTS)
-    assert done.returncode == 0 and done.stdout == "done\n", done.stderr
+@waits_for(lambda: Process(WEIGHTS))
+def test_threads_agree_on_mini_batches_whose_weights_change(ahead):
+    assert ahead.printed() == "done\n"
 
 
 # The arrays are spoilt after they were checked, as another thread may do at any moment of a call.
@@ -89,6 +71,6 @@ print("done")
 
 
 @pytest.mark.parametrize("layer", ["sparse", "dense"])
-def test_what_points_outside_is_left_out(layer):
-    done = run(SPOILT, layer)
-    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stdout + done.stderr
+@waits_for(lambda layer: Process(SPOILT, layer))
+def test_what_points_outside_is_left_out(layer, ahead):
+    assert ahead.printed().endswith("done\n")

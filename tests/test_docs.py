@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import json
 import os
 import pkgutil
 import re
@@ -23,6 +24,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from ahead import Process, waits_for
 
 import fastbp
 from fastbp import _core
@@ -105,32 +107,52 @@ def test_docstring_examples(name):
     assert doctest.testmod(module).failed == 0
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """How many pictures are open at each ``plt.show()``; each of them can be drawn."""
-    plt = pytest.importorskip("matplotlib.pyplot")
-    plt.switch_backend("Agg")
-    plt.close("all")  # what the code of pages has left open
-    shown = []
+# Runs scripts in turn, and tells of each whether it prints, how many pictures are open at each
+# plt.show(), where each of them can be drawn, and its error.
+RUN_EXAMPLES = """
+import contextlib, io, json, runpy, sys, traceback, warnings
+import matplotlib.pyplot as plt
 
-    def show():
-        shown.append(len(plt.get_fignums()))
-        for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()
+plt.switch_backend("Agg")
+warnings.simplefilter("error")
+shown = []
 
-    monkeypatch.setattr(plt, "show", show)
-    yield shown
+def show():
+    shown.append(len(plt.get_fignums()))
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()
+
+plt.show = show
+found = {}
+for script in sys.argv[1:]:
+    sys.argv, error = [script], ""
+    shown.clear()
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(script, run_name="__main__")
+    except BaseException:
+        error = traceback.format_exc()
     plt.close("all")
+    found[script] = [printed.getvalue() != "", shown.copy(), error]
+print(json.dumps(found))
+"""
 
 
-@pytest.mark.filterwarnings("error")
+def running_examples():
+    scripts = [script for script in EXAMPLES if not missing(script)]
+    return Process(RUN_EXAMPLES, *scripts, timeout=200)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib")
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.name)
-def test_examples_print_and_draw(script, shown, capsys, monkeypatch):
+@waits_for(running_examples)
+def test_examples_print_and_draw(script, ahead):
     if missing(script):
         pytest.skip(f"not installed: {', '.join(missing(script))}")
-    monkeypatch.setattr(sys, "argv", [str(script)])
-    runpy.run_path(str(script), run_name="__main__")
-    assert capsys.readouterr().out
+    prints, shown, error = json.loads(ahead.printed())[str(script)]
+    assert not error, error
+    assert prints
     assert shown == [1]
 
 

@@ -1,14 +1,12 @@
 """Each allocation and thread that a call asks for fails once: an error that leaves no mark."""
 
 import json
-import os
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from c_programs import C, finish, start
+from ahead import Process, waits_for
+from c_programs import preloaded
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc" or sys.maxsize < 2**32,
@@ -106,31 +104,16 @@ print(json.dumps(outcomes))
 """
 
 
-@pytest.fixture(scope="module")
-def fail_alloc(tmp_path_factory):
-    library = tmp_path_factory.mktemp("fail") / "fail_alloc.so"
-    finish(start("-O2", "-shared", "-fPIC", C / "fail_alloc.c", "-o", library, "-ldl"))
-    return library
-
-
-@pytest.fixture(scope="module", params=["MLPClassifier", "MLPRegressor"])
-def outcomes(request, fail_alloc):
+def counting_up(kind):
     """What came of the failures of each method; the children of one process have them all."""
-    done = subprocess.run(
-        [sys.executable, "-c", COUNT_UP, request.param],
-        env={**os.environ, "LD_PRELOAD": str(fail_alloc)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return Process(COUNT_UP, kind, timeout=300, LD_PRELOAD=preloaded("fail_alloc"))
 
 
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict"])
-def test_the_kth_failure_is_an_error_and_changes_nothing(method, outcomes):
-    found = outcomes[method]
+@waits_for(counting_up)
+def test_the_kth_failure_is_an_error_and_changes_nothing(method, kind, ahead):
+    found = json.loads(ahead.printed())[method]
     right = ("error", "done without")
     wrong = {k: said for k, said in enumerate(found[:-1], 1) if said not in right}
     assert not wrong, f"{len(wrong)} of {len(found)}: " + "\n".join(

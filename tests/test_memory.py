@@ -1,12 +1,11 @@
 """The memory plan: sizes in words, caps that are kept, sizes that are refused."""
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ahead import Process, waits_for
 from conftest import TOLERANCE, relative_error
 from hypothesis import given
 from hypothesis import strategies as st
@@ -247,11 +246,9 @@ assert had and said == {needed}, (had, said, needed)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures by /proc")
-def test_a_memory_error_says_the_bytes_of_the_plan_whatever_was_had_already():
-    done = subprocess.run(
-        [sys.executable, "-c", SCARCE], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+@waits_for(lambda: Process(SCARCE))
+def test_a_memory_error_says_the_bytes_of_the_plan_whatever_was_had_already(ahead):
+    ahead.printed()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
 """No allocation in a step: calls for memory are counted in the whole process, all its threads."""
 
 import json
-import os
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from c_programs import C, finish, start
+from ahead import Process, waits_for
+from c_programs import preloaded
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc" or sys.maxsize < 2**32,
@@ -117,26 +115,20 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def counts(tmp_path_factory):
+def counting():
+    return Process(COUNT, timeout=200, LD_PRELOAD=preloaded("count_alloc"))
+
+
+@pytest.fixture
+def counts(ahead):
     """Calls during 250, 500, 250 and 500 steps, for everything that is counted."""
-    library = tmp_path_factory.mktemp("count") / "count_alloc.so"
-    finish(start("-O2", "-shared", "-fPIC", C / "count_alloc.c", "-o", library, "-ldl"))
-    done = subprocess.run(
-        [sys.executable, "-c", COUNT],
-        env={**os.environ, "LD_PRELOAD": str(library)},
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return json.loads(ahead.printed())
 
 
 @pytest.mark.parametrize("X", ["rows", "csr", "encoded", "everything", "ranks"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dense", ["packed", "blas"])
+@waits_for(counting)
 def test_more_steps_allocate_no_more(counts, dense, n_threads, X):
     found = counts[f"{dense} {n_threads} {X}"]
     assert len(set(found)) == 1 and found[0] < 20
@@ -144,6 +136,7 @@ def test_more_steps_allocate_no_more(counts, dense, n_threads, X):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dense", ["packed", "blas"])
+@waits_for(counting)
 def test_a_fit_of_more_steps_allocates_no_more(counts, dense, n_threads):
     found = counts[f"{dense} {n_threads} fit"]
     assert max(found) - min(found) <= 5, "beyond what Python itself does now and then"

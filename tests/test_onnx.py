@@ -1,10 +1,10 @@
 """Export: what ONNX Runtime computes from an exported estimator is what the estimator predicts."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from ahead import Process, waits_for
 from conftest import TOLERANCE, relative_error
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -337,18 +337,28 @@ assert type(skl2onnx.__loader__) is type(fastbp.__loader__) is type(skl2onnx.__s
     ],
     ids=["after fastbp", "before fastbp", "looked for before it is imported"],
 )
-def test_skl2onnx_may_be_imported(first):
-    subprocess.run([sys.executable, "-W", "ignore", "-c", first + EXPORT], check=True)
+@waits_for(lambda first: Process(first + EXPORT, PYTHONWARNINGS="ignore"))
+def test_skl2onnx_may_be_imported(first, ahead):
+    ahead.printed()
 
 
-def test_other_modules_are_found_and_missing_as_ever():
+BLOCKED = """
+import sys, fastbp
+sys.path.clear()
+sys.path_importer_cache.clear()
+try:
+    import skl2onnx
+except ModuleNotFoundError as e:
+    print(e.name)
+"""
+
+
+@waits_for(lambda: Process(BLOCKED))
+def test_other_modules_are_found_and_missing_as_ever(ahead):
     (finder,) = [f for f in sys.meta_path if getattr(f, "__module__", "") == "fastbp._onnx"]
     assert finder.find_spec("skl2onnx.convert") is None
     assert finder.find_spec("fastbp") is None
-    blocked = "import sys, fastbp; sys.path.clear(); sys.path_importer_cache.clear()\n"
-    blocked += "try: import skl2onnx\nexcept ModuleNotFoundError as e: print(e.name)"
-    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
-    assert done.stdout.strip() == "skl2onnx", done.stderr
+    assert ahead.printed().strip() == "skl2onnx"
 
 
 def test_the_estimators_have_no_new_names():

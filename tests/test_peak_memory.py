@@ -1,16 +1,16 @@
 """A fit takes the memory that its plan says, and no more with time; each in its own process."""
 
 import gc
+import importlib.util
 import itertools
 import json
 import os
-import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
+from ahead import Process, waits_for
 
 import fastbp
 from fastbp import _fit
@@ -142,32 +142,38 @@ print(json.dumps(found))
 )
 
 
-def run(script, *arguments, timeout=200):
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(json.dumps, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        timeout=timeout,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+LARGE_ROWS = "float64 rows, 60 MiB of them, for a float32 network"
+EACH = {
+    (settings, dense): (*CASES[case], more, "float32", dense)
+    for (settings, (case, more)), dense in itertools.product(SETTINGS.items(), DENSE)
+}
+EACH[LARGE_ROWS] = ((784, 100, 10), 200, 10_000, {"n_threads": 2}, "float64", "packed")
 
 
-@pytest.fixture(scope="module")
-def fits():
-    """How memory grew in each fit, and what was planned."""
-    names = list(itertools.product(SETTINGS, DENSE))
-    each = [
-        (*CASES[SETTINGS[name][0]], SETTINGS[name][1], "float32", dense) for name, dense in names
-    ]
-    names.append("float64 rows, 60 MiB of them, for a float32 network")
-    each.append(((784, 100, 10), 200, 10_000, {"n_threads": 2}, "float64", "packed"))
-    return dict(zip(names, run(FITS, each), strict=True))
+def runs(script):
+    """A mark for tests that wait for a script."""
+    return waits_for(lambda: Process(script, timeout=200))
+
+
+def each_fit():
+    return Process(FITS, json.dumps([*EACH.values()]), timeout=200)
+
+
+@pytest.fixture
+def measured(ahead):
+    """What the script has measured: how memory grew, and what was planned or done."""
+    return json.loads(ahead.printed())
+
+
+@pytest.fixture
+def fits(measured):
+    """What was measured in each fit."""
+    return dict(zip(EACH, measured, strict=True))
 
 
 @pytest.mark.parametrize("dense", DENSE)
 @pytest.mark.parametrize("settings", SETTINGS)
+@waits_for(each_fit)
 def test_a_fit_stays_within_its_plan(fits, settings, dense):
     grown, planned = fits[settings, dense]
     assert planned > 4 * MIB
@@ -176,8 +182,9 @@ def test_a_fit_stays_within_its_plan(fits, settings, dense):
     assert grown >= 0.6 * planned
 
 
+@waits_for(each_fit)
 def test_rows_are_not_converted_as_a_whole(fits):
-    grown, planned = fits["float64 rows, 60 MiB of them, for a float32 network"]
+    grown, planned = fits[LARGE_ROWS]
     assert grown <= planned + 4 * MIB
 
 
@@ -197,9 +204,10 @@ print(json.dumps([grown, est.memory_plan_.total_bytes]))
 )
 
 
-def test_sparse_rows_are_not_made_dense():
+@runs(SPARSE_FIT)
+def test_sparse_rows_are_not_made_dense(measured):
     """As dense rows they would take 305 MiB, a mini-batch of them 15 MiB."""
-    grown, planned = run(SPARSE_FIT)
+    grown, planned = measured
     assert planned < 40 * MIB
     assert grown <= planned + 4 * MIB, f"{grown / MIB:.1f} MiB, planned {planned / MIB:.1f}"
 
@@ -219,9 +227,10 @@ print(json.dumps([grown, params]))
 )
 
 
-def test_predictions_work_in_blocks():
+@runs(PREDICT)
+def test_predictions_work_in_blocks(measured):
     """The output, 400 kB, packed weights, and an arena for some rows; X has 60 MiB."""
-    grown, params = run(PREDICT)
+    grown, params = measured
     assert grown <= params + 6 * MIB, f"{grown / MIB:.1f} MiB"
 
 
@@ -245,10 +254,11 @@ print(json.dumps([grown, est.memory_plan_.total_bytes]))
 )
 
 
-def test_a_fit_on_a_table_stays_within_its_plan():
+@pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
+@runs(TABLE)
+def test_a_fit_on_a_table_stays_within_its_plan(measured):
     """As dense rows they would take 90 MiB at 8 bins a column."""
-    pytest.importorskip("pandas")
-    grown, planned = run(TABLE)
+    grown, planned = measured
     assert grown <= planned + 4 * MIB, f"{grown / MIB:.1f} MiB, planned {planned / MIB:.1f}"
     assert grown >= 0.6 * planned
 
@@ -294,9 +304,10 @@ print(json.dumps([resident() - before, sum(done)]))
 )
 
 
-def test_memory_is_flat_over_many_steps():
+@runs(STEPS)
+def test_memory_is_flat_over_many_steps(measured):
     """The engine, and between its epochs partial_fit."""
-    grown, steps = run(STEPS)
+    grown, steps = measured
     assert steps >= 100_000
     assert grown <= MIB // 8, f"{grown} bytes"
 

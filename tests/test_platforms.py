@@ -1,7 +1,6 @@
 """The package without what only some systems have, as Windows is without fork and signal timers."""
 
-import subprocess
-import sys
+from ahead import Process, waits_for
 
 WITHOUT = """
 import os, signal, sys
@@ -23,9 +22,6 @@ print(tabular.TabularClassifier(max_iter=1, n_estimators=1).fit(X, X[:, 0] > 0).
 """
 
 
-def test_what_only_posix_has_is_not_needed():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n") == ["(50,)", "(50,)", "(50,)", ""]
+@waits_for(lambda: Process(WITHOUT, timeout=100, PYTHONWARNINGS="ignore"))
+def test_what_only_posix_has_is_not_needed(ahead):
+    assert ahead.printed().split("\n") == ["(50,)", "(50,)", "(50,)", ""]

@@ -3,7 +3,6 @@
 import itertools
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import sklearn
+from ahead import Process, waits_for
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
@@ -410,10 +410,9 @@ def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):
         TrainingCurveDisplay.from_estimator(fitted(loss_curve_=[1.0]))
 
 
-def test_importing_the_package_does_not_import_matplotlib():
-    code = "import sys, fastbp; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "False\n", done.stderr
+@waits_for(lambda: Process("import sys, fastbp; print('matplotlib' in sys.modules)"))
+def test_importing_the_package_does_not_import_matplotlib(ahead):
+    assert ahead.printed() == "False\n"
 
 
 @pytest.mark.parametrize("ax", [3, "ax", []])

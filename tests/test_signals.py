@@ -4,14 +4,13 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import traceback
 
 import numpy as np
 import pytest
+from ahead import Process, waits_for
 from conftest import make_params
 
 from fastbp import _core
@@ -38,15 +37,11 @@ assert signal.sigtimedwait([signal.SIGUSR1], 5).si_signo == signal.SIGUSR1
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="no sigtimedwait")
-def test_a_signal_that_the_program_waits_for_is_not_taken_by_the_team():
-    done = subprocess.run(
-        [sys.executable, "-c", WAITS_FOR_A_SIGNAL],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # its threads would take the signal
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+@waits_for(
+    lambda: Process(WAITS_FOR_A_SIGNAL, OPENBLAS_NUM_THREADS="1")  # its threads would take it
+)
+def test_a_signal_that_the_program_waits_for_is_not_taken_by_the_team(ahead):
+    ahead.printed()
 
 
 # ---- calls that take long ----

@@ -1,15 +1,11 @@
 """Threads: fits side by side, forks, Ctrl-C, and how many threads a fit starts."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
+from ahead import Process, waits_for
 from thread_problems import (
     classification,
     classifier,
@@ -18,15 +14,12 @@ from thread_problems import (
     most_new_threads,
     new_threads,
     run_at_once,
-    run_script,
     threads,
     threads_left,
 )
 
 from fastbp import MLPClassifier, Network, _threads, _trainers
 from fastbp._threads import resolve_n_threads
-
-HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts by /proc")
@@ -75,8 +68,9 @@ for _, planned, most, left, _ in frees:
 
 
 @linux
-def test_fits_in_two_processes_of_joblib():
-    run_script(JOBLIB, timeout=150)
+@waits_for(lambda: Process(JOBLIB, timeout=150))
+def test_fits_in_two_processes_of_joblib(ahead):
+    ahead.printed()
 
 
 FORK = """
@@ -187,15 +181,17 @@ assert again == loss and (grad_again == grad).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_network_with_a_team_works_on_in_a_forked_child():
-    run_script(NETWORK_FORK)
+@waits_for(lambda: Process(NETWORK_FORK))
+def test_a_network_with_a_team_works_on_in_a_forked_child(ahead):
+    ahead.printed()
 
 
 @linux
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("dense", ["packed", "blas"])
-def test_a_forked_child_fits_like_its_parent(dense):
-    run_script(FORK, timeout=150, FASTBP_DENSE=dense)
+@waits_for(lambda dense: Process(FORK, timeout=150, FASTBP_DENSE=dense))
+def test_a_forked_child_fits_like_its_parent(ahead, dense):
+    ahead.printed()
 
 
 # ---- threads that come and go ----
@@ -357,9 +353,14 @@ assert found == [EXPECTED, 1, EXPECTED], found
     "variable, expected",
     [("OPENBLAS_NUM_THREADS", "joblib.cpu_count()"), ("OMP_NUM_THREADS", "1")],
 )
-def test_what_libraries_were_started_with(variable, expected, no_variables):
+@waits_for(
+    lambda variable, expected: Process(
+        STARTED_WITH.replace("EXPECTED", expected), **{variable: "1"}
+    )
+)
+def test_what_libraries_were_started_with(variable, expected, no_variables, ahead):
     """A setting of BLAS alone is its own; that of OpenMP is for everybody."""
-    run_script(STARTED_WITH.replace("EXPECTED", expected), **{variable: "1"})
+    ahead.printed()
 
 
 def test_cores_are_not_counted_in_each_call(monkeypatch):
@@ -433,16 +434,15 @@ assert resolve_n_threads(None) == joblib.cpu_count()
 
 @linux
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
-def test_cores_that_the_process_may_not_use_are_not_counted(monkeypatch):
-    for name in ("FASTBP_NUM_THREADS", "OMP_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    run_script(AFFINITY)
+@waits_for(lambda: Process(AFFINITY, **dict.fromkeys(("FASTBP_NUM_THREADS", "OMP_NUM_THREADS"))))
+def test_cores_that_the_process_may_not_use_are_not_counted(ahead):
+    ahead.printed()
 
 
 # ---- Ctrl-C ----
 
 INTERRUPTED = """
-import signal, sys, time, warnings
+import os, signal, sys, time, warnings
 from thread_problems import classification, classifier, most_new_threads
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -450,15 +450,20 @@ n_threads, max_iter, rows = map(int, sys.argv[1:])
 X, y = classification(n=rows)
 classifier(n_threads).fit(X[:500], y[:500])
 est = classifier(n_threads, max_iter=max_iter)
-print("fitting", flush=True)
+began, parent = time.monotonic(), os.getpid()
+if os.fork() == 0:
+    time.sleep(PAUSE)
+    os.kill(parent, signal.SIGINT)
+    os._exit(0)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     most, left = most_new_threads(lambda: est.fit(X, y))
+late = time.monotonic() - began - PAUSE
 assert any("interrupted by user" in str(w.message) for w in caught), caught
+assert late < 2, late
 assert left == 0 and most == n_threads - 1
 assert est.n_iter_ < max_iter and est.predict(X[:3]).shape == (3,)
-print(time.monotonic())
-"""
+""".replace("PAUSE", "0.7")
 
 
 @linux
@@ -467,22 +472,7 @@ print(time.monotonic())
     [(1, 10**6, 1000), (2, 10**6, 1000), (2, 200, 300_000)],
     ids=["1-many", "2-many", "2-long"],
 )
-def test_ctrl_c_ends_a_fit_with_a_warning(n_threads, max_iter, rows):
+@waits_for(lambda n_threads, max_iter, rows: Process(INTERRUPTED, n_threads, max_iter, rows))
+def test_ctrl_c_ends_a_fit_with_a_warning(n_threads, max_iter, rows, ahead):
     """Many short epochs, and few long ones."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(n_threads), str(max_iter), str(rows)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=HERE,
-    )
-    try:
-        assert child.stdout.readline() == "fitting\n", child.stderr.read()
-        time.sleep(0.7)
-        pressed = time.monotonic()
-        child.send_signal(signal.SIGINT)
-        out, errors = child.communicate(timeout=30)
-    finally:
-        child.kill()
-    assert child.returncode == 0, out + errors
-    assert float(out) - pressed < 2
+    ahead.printed()

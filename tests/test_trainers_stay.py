@@ -7,8 +7,9 @@ import signal
 
 import numpy as np
 import pytest
+from ahead import Process, waits_for
 from estimator_problems import assert_near, output_in_float64
-from thread_problems import digest, run_at_once, run_script
+from thread_problems import digest, run_at_once
 
 from fastbp import MLPClassifier, Network, _core, _trainers
 
@@ -244,8 +245,9 @@ for n, proba in zip(rows, expected):
 
 
 @forks
-def test_a_child_forked_during_predictions_makes_its_own():
-    run_script(FORK)
+@waits_for(lambda: Process(FORK))
+def test_a_child_forked_during_predictions_makes_its_own(ahead):
+    ahead.printed()
 
 
 # ---- they stay few ----
@@ -381,8 +383,9 @@ assert interrupted == {"predict", "fit", "value_and_grad", "refit"}, interrupted
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
 @pytest.mark.parametrize("dense", ["packed", "blas"])
-def test_a_signal_handler_may_use_what_it_interrupts(dense):
-    run_script(HANDLER, timeout=60, FASTBP_DENSE=dense)
+@waits_for(lambda dense: Process(HANDLER, FASTBP_DENSE=dense))
+def test_a_signal_handler_may_use_what_it_interrupts(dense, ahead):
+    ahead.printed()
 
 
 # ---- memory ----
@@ -392,12 +395,12 @@ MOST_GROWTH = 4 << 20
 
 
 FLAT = """
-import gc, os, warnings
+import gc, os, sys, warnings
 import numpy as np
 from fastbp import MLPClassifier
 from thread_problems import threads, threads_left
 warnings.simplefilter("ignore")
-calls, most = int(os.environ["CALLS"]), int(os.environ["MOST_GROWTH"])
+calls, most = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(400, 8)), rng.integers(0, 3, 400)
 est = MLPClassifier(hidden_layer_sizes=(32, 32), max_iter=2, random_state=0).fit(X, y)
@@ -426,5 +429,6 @@ for what in ("predict", "partial_fit"):
 
 
 @linux
-def test_memory_is_flat_over_calls_of_changing_sizes():
-    run_script(FLAT, timeout=120, CALLS=str(CALLS), MOST_GROWTH=str(MOST_GROWTH))
+@waits_for(lambda: Process(FLAT, CALLS, MOST_GROWTH, timeout=120))
+def test_memory_is_flat_over_calls_of_changing_sizes(ahead):
+    ahead.printed()

@@ -2,16 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
 import pytest
 import reference
+from ahead import HERE, Process, waits_for
 from conftest import (
     TOLERANCE,
     make_inputs,
@@ -432,18 +430,17 @@ sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *sys.argv[2:]]))
 """
 
 
+def at_a_level(level):
+    files = [HERE / name for name in ("test_gradients.py", "test_training.py")]
+    disabled = ",".join(LEVELS[: LEVELS.index(level)])
+    return Process(
+        AT_A_LEVEL, level, "-k", "twin", *files, timeout=200, FASTBP_DISABLE_CPU=disabled
+    )
+
+
 @pytest.mark.skipif("FASTBP_DISABLE_CPU" in os.environ, reason="a level is chosen already")
 @pytest.mark.parametrize("level", LEVELS[1:])
-def test_every_instruction_set_equals_the_twin(level):
+@waits_for(at_a_level)
+def test_every_instruction_set_equals_the_twin(level, ahead):
     """The tests against the twin once more, with the better levels disabled."""
-    here = Path(__file__).parent
-    disabled = ",".join(LEVELS[: LEVELS.index(level)])
-    done = subprocess.run(
-        [sys.executable, "-c", AT_A_LEVEL, level, "-k", "twin"]
-        + [str(here / name) for name in ("test_gradients.py", "test_training.py")],
-        env={**os.environ, "FASTBP_DISABLE_CPU": disabled},
-        capture_output=True,
-        text=True,
-        cwd=here,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ahead.printed()

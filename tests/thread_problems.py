@@ -2,15 +2,11 @@
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import reference
 from conftest import make_params, make_targets
 from scipy import sparse
@@ -204,23 +200,3 @@ def run_at_once(tasks):
         thread.join(120)
     assert not any(thread.is_alive() for thread in threads), "a fit hangs"
     return results
-
-
-def run_script(script, timeout=60, **environment):
-    """Run Python code in a process of its own, from this folder; no child of it stays behind."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=Path(__file__).parent,
-        start_new_session=True,
-    )
-    try:
-        out, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, _ = process.communicate()
-        pytest.fail(f"hangs after\n{out}")
-    assert process.returncode == 0, out
