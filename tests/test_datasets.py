@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import type_of_target
 
 from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, _core, _fit, _maps
 from fastbp._checkpoints.keeper import Nobody
@@ -19,7 +20,15 @@ ds = pytest.importorskip("pyarrow.dataset")
 pq = pytest.importorskip("pyarrow.parquet")
 csv = pytest.importorskip("pyarrow.csv")
 
-from fastbp._datasets import _columns, _held_out, _reader, _source, _stream  # noqa: E402
+from fastbp._datasets import (  # noqa: E402
+    _check,
+    _columns,
+    _held_out,
+    _reader,
+    _source,
+    _stream,
+)
+from fastbp._datasets._layout import PlainLayout  # noqa: E402
 from fastbp._datasets._reader import NAME, Reader  # noqa: E402
 from fastbp._datasets._rows import StreamRows  # noqa: E402
 from fastbp._datasets._table import Place, Table  # noqa: E402
@@ -477,7 +486,91 @@ def test_a_class_of_which_all_rows_are_held_out_is_told(tmp_path):
         MLPClassifier(**settings(early_stopping=True, batch_size=8)).fit(ds.dataset(tmp_path), "y")
 
 
+@pytest.mark.parametrize("by", ["weight", "class"])
+@pytest.mark.parametrize(("side", "kept"), [("that it holds out", False), ("to train on", True)])
+def test_both_sides_of_the_split_need_weight(tmp_path, monkeypatch, by, side, kept):
+    dataset = dataset_of(tmp_path, a=ONES, y=Y, w=ONES)
+    masks, mask = {}, _held_out.HeldOut.mask
+
+    def noted(self, place, n_rows):
+        masks[place.block] = mask(self, place, n_rows)
+        return masks[place.block]
+
+    monkeypatch.setattr(_held_out.HeldOut, "mask", noted)
+    given = settings(early_stopping=True)
+    MLPClassifier(**given).fit(dataset, "y", "w")
+    held = np.concatenate([masks[block] for block in range(3)])
+    some = (held == kept).astype(float)
+    if by == "weight":
+        dataset = dataset_of(tmp_path, a=ONES, y=Y, w=some)
+    else:
+        given["class_weight"] = {0: 0}
+        dataset = dataset_of(tmp_path, a=ONES, y=some.astype(int), w=ONES)
+    model = MLPClassifier(**given)
+    with pytest.raises(ValueError, match=f"early_stopping: the weights of the rows {side} have s"):
+        model.fit(dataset, "y", "w")
+    assert not hasattr(model, "coefs_")
+
+
+def test_rows_to_validate_on_need_weight(tmp_path, labels):
+    arrays = {name: COLUMNS[name][:100] for name in FEATURES}
+    other = dataset_of(tmp_path, **arrays, label=["left"] * 100, w=0 * ONES)
+    given = {"X_val": other, "y_val": "label"}
+    with pytest.raises(ValueError, match="sample_weight_val='w' has sum 0"):
+        MLPClassifier(**settings()).fit(labels, "label", sample_weight_val="w", **given)
+    other = dataset_of(tmp_path, **arrays, label=["left"] * 100)
+    given = {"X_val": other, "y_val": "label"}
+    with pytest.raises(ValueError, match="class_weight gives rows of y_val weights with sum 0"):
+        MLPClassifier(**settings(class_weight={"left": 0})).fit(labels, "label", **given)
+
+
+def test_rows_in_errors_are_those_of_the_file_where_others_are_left_out(tmp_path):
+    dataset = dataset_of(tmp_path, a=ONES)
+    table = Table(dataset)
+    left_out = _held_out.HeldOut(np.array(table.counts), 0.5, 0)
+    rows = StreamRows(table, Nulls(), 10, None, left_out)
+    rows.begin_epoch()
+    kept = np.flatnonzero(~left_out.mask(Place(0, 0, "", 0), 40))
+    with pytest.raises(ValueError, match=f"row {kept[13]} of block 0"):
+        list(rows.pieces())
+    rows.close()
+
+
 # ---- memory ----
+
+
+@pytest.mark.parametrize("scoring", [None, "balanced_accuracy"])
+def test_all_that_is_kept_of_rows_held_out_is_planned(labels, scoring, monkeypatch):
+    kept, validation = [], _fit.Validation
+
+    def noted(given, *others):
+        made = validation(given, *others)
+        own = given.validation
+        kept.extend([own.X, own.target, own.y, made._output])
+        return made
+
+    monkeypatch.setattr(_fit, "Validation", noted)
+    model = MLPClassifier(**settings(early_stopping=True, scoring=scoring)).fit(labels, "label")
+    planned = sum(row.bytes for row in model.memory_plan_.rows if "to validate on" in row.name)
+    assert planned == sum(a.nbytes for a in kept if a is not None)
+    if scoring is not None:
+        assert len({id(label) for label in kept[2]}) == 3, "an object for each row"
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "message"), [(51, "The 51 rows to validate on.* take"), (96, "2 buffers of 96 rows")]
+)
+def test_rows_that_have_no_room_are_named(labels, n_rows, message, monkeypatch):
+    allocate = PlainLayout.allocate
+
+    def full(layout, n):
+        if n == n_rows:
+            raise MemoryError("no room")
+        return allocate(layout, n)
+
+    monkeypatch.setattr(PlainLayout, "allocate", full)
+    with pytest.raises(MemoryError, match=f"^{message}.*no room"):
+        MLPClassifier(**settings(early_stopping=True)).fit(labels, "label")
 
 
 def test_a_fit_stays_within_max_memory_to_the_byte(labels):
@@ -492,9 +585,14 @@ def test_a_fit_stays_within_max_memory_to_the_byte(labels):
     assert plan["rows to validate on"] == 51 * (4 * 4 + 4)
 
 
-def test_max_memory_that_is_too_small_says_what_it_takes(labels):
-    with pytest.raises(ValueError, match="max_memory=20000 is too small.* least") as error:
-        MLPClassifier(**settings(max_memory=20_000)).fit(labels, "label")
+def test_max_memory_that_is_too_small_says_what_it_takes(labels, monkeypatch):
+    with monkeypatch.context() as change:
+        change.setattr(_check, "first_pass", None)
+        with pytest.raises(ValueError, match="max_memory=3000 is too small.* more than") as error:
+            MLPClassifier(**settings(max_memory=3000)).fit(labels, "label")
+    more = int(str(error.value).split("more than ")[1].split()[0])
+    with pytest.raises(ValueError, match=f"max_memory={more} is too small.* least") as error:
+        MLPClassifier(**settings(max_memory=more)).fit(labels, "label")
     least = int(str(error.value).split("at least ")[1].split()[0])
     with pytest.raises(ValueError, match=f"at least {least}"):
         MLPClassifier(**settings(max_memory=least - 1)).fit(labels, "label")
@@ -534,7 +632,8 @@ def test_fewer_rows_are_decoded_together_where_texts_are_long(tmp_path):
     assert batch.num_rows == 300
 
 
-def test_rows_held_out_must_fit(labels):
+def test_rows_held_out_must_fit(labels, monkeypatch):
+    monkeypatch.setattr(Table, "reading_bytes", lambda *arguments: 1000)
     with pytest.raises(
         ValueError, match="452 rows that early_stopping.*validation_fraction.*X_val"
     ):
@@ -556,6 +655,24 @@ def test_the_number_of_threads_does_not_change_the_buffers(labels, monkeypatch):
 
 
 # ---- predictions ----
+
+
+@pytest.mark.parametrize("n_rows", [90, 110])
+def test_rows_that_come_or_go_while_they_are_predicted_are_told(tmp_path, labels, n_rows):
+    model = MLPClassifier(**settings()).fit(labels, "label")
+    table = pa.table({name: COLUMNS[name][:n_rows] for name in FEATURES})
+    csv.write_csv(table, tmp_path / "rows.csv")
+
+    class Before(ds.FileSystemDataset):
+        """The dataset, of which rows were counted before it was written anew."""
+
+        def count_rows(self):
+            return 100
+
+    fragments = list(ds.dataset(tmp_path, format="csv").get_fragments())
+    dataset = Before(fragments, table.schema, ds.CsvFileFormat(), fragments[0].filesystem)
+    with pytest.raises(ValueError, match="changed while it was read: it had 100 rows and now has"):
+        model.predict(dataset)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -630,7 +747,8 @@ def with_value(value, row=57):
         ({"a": with_value(-np.inf)}, "'a' of the dataset has -inf in row 17 of block 1 of"),
         ({"a": with_value(1e39)}, r"has 1e\+39 in row 17 of block 1 .*dtype='float64'"),
         ({"a": [1.0] * 57 + [None] * 43}, "'a' of the dataset has a null in row 17 of block 1 of"),
-        ({"a": ONES, "y": [None] * 100}, "'y' of the dataset has a null in row 0 of block 0"),
+        ({"a": ONES, "y": [None] * 100}, "'y' of the .* a null in row 0 of .* in every row[.]$"),
+        ({"a": ONES, "w": [None] * 99 + [1.0]}, "'w' of the .* a null in row 0 .* every row[.]$"),
         ({"a": ONES, "y": ONES + 0.5}, "Unknown label type: continuous|real numbers"),
         ({"a": ONES, "w": -ONES}, "sample_weight='w' has sum -100"),
         ({"a": ONES, "w": with_value(np.nan)}, "sample_weight: column 'w' .* nan in row 17"),
@@ -757,6 +875,55 @@ def test_a_later_fit_takes_the_columns_of_the_first(labels, folder):
         model.score(write(folder / "unlabelled", FEATURES), "label")
 
 
+@pytest.mark.parametrize(
+    ("target", "values", "message"),
+    [
+        (
+            "number",
+            with_value(np.nan),
+            "y_val: column 'z' of the dataset has nan in row 17 of block",
+        ),
+        (
+            "number",
+            with_value(np.inf),
+            "y_val: column 'z' of the dataset has inf in row 17 of block",
+        ),
+        ("multilabel", with_value(2), "y_val: column 'z' .* has 2.0 in row 17 .* takes 0 and 1"),
+        ("multilabel", with_value(0.5), "y_val: column 'z' .* has 0.5 in row 17 of block 1"),
+        ("multilabel", with_value(np.nan), "y_val: column 'z' .* has nan in row 17 of block 1"),
+        (
+            "labels",
+            ["over"] * 100,
+            "y_val: column 'z' of the dataset has the label 'over' in row 0",
+        ),
+    ],
+)
+def test_targets_of_a_validation_set_are_checked(folder, tmp_path, target, values, message):
+    kind, names = TARGETS[target]
+    dataset = write(folder / f"{target} checked", [*FEATURES, *names])
+    arrays = {name: COLUMNS[name][:100] for name in [*FEATURES, *names[1:]]}
+    other = dataset_of(tmp_path, **arrays, z=values)
+    with pytest.raises(ValueError, match=message):
+        kind(**settings()).fit(dataset, pair(names), X_val=other, y_val=pair(["z", *names[1:]]))
+
+
+@pytest.mark.parametrize("values", [[f"label {k}" for k in range(100)], np.arange(100.0)])
+def test_many_labels_are_no_reason_to_warn(tmp_path, values, monkeypatch):
+    kind_of = type_of_target
+
+    def of_scikit_learn_1_6(y, **more):
+        assert len(np.unique(y)) <= len(y) / 2, "it warns of so many classes"
+        return kind_of(y, **more)
+
+    monkeypatch.setattr("fastbp._input.targets.type_of_target", of_scikit_learn_1_6)
+    dataset = dataset_of(tmp_path, a=ONES, y=values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = MLPClassifier(**settings()).fit(dataset, "y")
+    assert len(model.classes_) == 100
+
+
 def test_labels_of_a_validation_set_must_be_known(labels, tmp_path):
     arrays = {name: COLUMNS[name][:100] for name in FEATURES}
     other = dataset_of(tmp_path, **arrays, label=["left"] * 99 + ["over"])
@@ -873,6 +1040,16 @@ class Column:
         return float(n)
 
 
+class Nulls(Column):
+    """A layout that complains of a row."""
+
+    columns = ["a"]
+
+    def write(self, arrays, at, batch, place):
+        if place.row == 10:
+            raise ValueError(place.named(3))
+
+
 def write_longer(path, file_format):
     """What `write` has in its last file, and rows after them in parts of their own."""
     table = pa.table({"x0": COLUMNS["x0"][400:]})
@@ -895,6 +1072,29 @@ def test_the_fingerprint_tells_of_a_change(tmp_path):
     assert before["n_rows"] == [40, 40, 20]
     os.utime(tmp_path / "rows.parquet", ns=(1, 1))
     assert before != Table(dataset).fingerprint()
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_before_rows_are_read(
+    labels, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_check, "first_pass", None)
+    with pytest.raises(FileNotFoundError, match="none"):
+        MLPClassifier(**settings(checkpoint=tmp_path / "none" / "state")).fit(labels, "label")
+
+
+def test_the_fingerprint_tells_of_other_rows_in_memory():
+    found = []
+    for x in (ONES, ONES, with_value(2.0), ONES[1:]):
+        dataset = ds.dataset(pa.table({"a": x}).to_batches(max_chunksize=30))
+        table = Table(dataset)
+        list(table.batches(["a"], 100))
+        found.append(repr(table.fingerprint()))
+    assert found[0] == found[1] and len(set(found)) == 3
+
+
+def test_a_dataset_to_validate_on_goes_with_a_dataset(labels):
+    with pytest.raises(TypeError, match="X_val is a dataset, which it takes only where X is one"):
+        MLPClassifier().fit(X, COLUMNS["label"], X_val=labels, y_val="label")
 
 
 def test_nothing_is_a_dataset_without_pyarrow(labels, monkeypatch):
@@ -948,6 +1148,60 @@ def test_a_map_beyond_memory_is_visited_block_by_block(mapped, little_memory, ea
     assert (np.diff(epochs[0]) == 1).mean() < 0.2, "rows of a window are not drawn"
     (first, *_) = rows.pieces(80)
     np.testing.assert_array_equal(first.order[first.row :], epochs[1][80:128])
+
+
+def test_a_map_has_a_piece_where_all_rows_are_done(mapped, little_memory):
+    for n_rows in (N_ROWS, 192):  # windows have 64
+        data = _core.Data(mapped[:n_rows])
+        rows = _maps.MapRows(data, n_rows, None, np.random.RandomState(0), mapped[:n_rows], 32)
+        rows.begin_epoch()
+        (piece,) = rows.pieces(n_rows)
+        assert piece.row == len(piece.order) > 0
+
+
+def test_a_checkpoint_of_a_map_is_of_its_order(mapped, little_memory, monkeypatch, tmp_path):
+    def interrupted(estimator, X, y):
+        raise KeyboardInterrupt
+
+    given = settings(shuffle=True, scoring=interrupted, checkpoint=tmp_path / "state")
+    data = {"X": mapped, "y": COLUMNS["label"], "X_val": X, "y_val": COLUMNS["label"]}
+    with pytest.warns(UserWarning, match="interrupted"):
+        MLPClassifier(**given).fit(**data)
+    with monkeypatch.context() as change:
+        change.setattr(_maps, "memory_of_machine", lambda: 4 * X.nbytes)
+        match = (
+            "a memory map .*: this fit has none, the checkpoint blocks of 10 rows, 64 rows drawn"
+        )
+        with pytest.raises(ValueError, match=match):
+            MLPClassifier(**given).fit(**data)
+    with pytest.warns(UserWarning, match="interrupted"):
+        MLPClassifier(**given).fit(**data)
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("0::/", ["memory.max"]),
+        ("0::/a/b", ["memory.max", "a/memory.max", "a/b/memory.max"]),
+        ("9:cpu,memory:/a", [f"memory/{p}memory.limit_in_bytes" for p in ("", "a/")]),
+        ("9:cpu:/a", []),
+    ],
+)
+def test_limits_of_containers_are_those_of_all_groups(tmp_path, line, files):
+    (tmp_path / "cgroup").write_text(line + "\n")
+    found = _maps._limits(tmp_path / "cgroup", "/groups")
+    assert found == [f"/groups/{name}" for name in files]
+    assert _maps._limits(tmp_path / "none") == []
+
+
+def test_the_least_limit_is_the_memory(tmp_path, monkeypatch):
+    texts = {"max": "max", "large": "9" * 30, "some": "5000000"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in (*texts, "none")]
+    monkeypatch.setattr(_maps, "_limits", lambda: paths)
+    if _maps.memory_of_machine() is not None:
+        assert _maps.memory_of_machine() == 5_000_000
 
 
 def test_a_fit_on_a_map_beyond_memory(mapped, little_memory):

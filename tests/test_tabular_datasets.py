@@ -131,6 +131,15 @@ def test_beyond_what_is_counted_exactly_a_sample_of_rows_decides_whatever_the_cu
     assert abs(dict(zip(labels.labels, labels.counts, strict=True))["often"] / n - 0.5) < 0.1
 
 
+def test_an_infinite_number_ends_a_pass_at_once():
+    X = np.zeros((20, 1))
+    X[13] = np.inf
+    part = TablePass(None, 1)
+    part.add(_opened(Taker(), X[:10]), np.arange(10))
+    with pytest.raises(ValueError, match="has an infinite number, inf, in the row of number 13"):
+        part.add(_opened(Taker(), X[10:]), np.arange(10, 20), "the row of number {}".format)
+
+
 def test_text_of_labels_that_are_long_takes_bounded_memory():
     X = np.array([[f"{k:0100000}"] for k in range(40)], dtype=object)
     X[::4] = "the same"
@@ -624,13 +633,19 @@ def test_a_fit_of_several_members_stays_within_max_memory(tmp_path, monkeypatch)
 @both
 def test_a_random_part_is_watched_of_more_rows_than_fit(cls, tmp_path, monkeypatch):
     monkeypatch.setattr(_stream_fit, "_FEWEST_WATCHED", 0)
-    monkeypatch.setattr(_stream_fit, "_BYTES_WATCHED", 3600)
+    monkeypatch.setattr(_stream_fit, "_BYTES_WATCHED", 8000)
     dataset = _written(tmp_path, _arrow(2000, cls=cls))
-    for n_estimators in (1, 3):
-        est = small(cls, n_estimators=n_estimators, max_iter=1).fit(dataset, "y")
-        (watched,) = [r for r in est.memory_plan_.rows if r.name == "positions watched"]
-        assert 100 < watched.shape[0] < 190  # 143 are expected of 200
+    own = {"X_val": dataset, "y_val": "y"}
+    for n_estimators, share, given in [(1, 0.2, {}), (3, 0.2, {}), (4, 0.5, {}), (8, 0.2, own)]:
+        est = small(cls, n_estimators=n_estimators, max_iter=1, validation_fraction=share)
+        plan = est.fit(dataset, "y", **given).memory_plan_
+        # Of the rows that are expected, four deviations are spared.
+        assert 0.5 * 8000 < sum(r.bytes for r in plan.rows if r.name.endswith("watched")) <= 8000
         assert len(est.validation_scores_) == 1
+        if n_estimators == 1:
+            (watched,) = [r for r in plan.rows if r.name == "positions watched"]
+            room = 8000 // (18 + 4 * (3 if cls is TabularClassifier else 1))
+            assert watched.shape[0] < 0.9 * room, "the first rows that there is room for"
 
 
 # ---- errors ----
@@ -649,10 +664,11 @@ def test_rows_that_cannot_be_are_refused_with_the_name_of_the_column(cls, tmp_pa
     rows, est = _arrow(cls=cls), small(cls)
     numbers = np.array(rows["a"].to_numpy())
     numbers[321] = np.inf
+    where = "has an infinite number, inf, in row 21 of block 1 of .*001[.]parquet"
     infinite = _written(tmp_path / "inf", _with(rows, "a", numbers))
-    _refused(est, infinite, match="X, column 'a': has an infinite number, inf, in row 321")
+    _refused(est, infinite, match=f"X, column 'a': {where}")
     text = [str(value) for value in numbers]
-    _refused(est, _written(tmp_path / "text", _with(rows, "a", text)), match="'a': has an infinite")
+    _refused(est, _written(tmp_path / "text", _with(rows, "a", text)), match=f"'a': {where}")
     nested = _written(tmp_path / "nested", _with(rows, "b", [[1.0]] * 400))
     _refused(est, nested, match=r"X, column 'b': dtype List\(Float64\): it takes")
     _refused(
@@ -669,6 +685,22 @@ def test_rows_that_cannot_be_are_refused_with_the_name_of_the_column(cls, tmp_pa
     _refused(est, weight, sample_weight="w", match="sample_weight: column 'w' .* the sum -400.0")
     pq.write_table(rows.slice(0, 0), tmp_path / "none.parquet")
     _refused(est, ds.dataset(tmp_path / "none.parquet"), match="The dataset has 0 rows")
+
+
+@pytest.mark.parametrize(
+    ("params", "weight", "match"),
+    [
+        ({}, 0.0, "sample_weight_val: column 'w' of the dataset has the sum 0.0: it takes"),
+        ({}, -1.0, "sample_weight_val: column 'w' of the dataset has the sum -400.0: it takes"),
+        ({"class_weight": {"low": 0}}, 1.0, "class_weight gives rows of y_val weights with sum 0"),
+    ],
+)
+def test_rows_to_validate_on_without_weight_are_refused(params, weight, match, tmp_path):
+    rows = _arrow()
+    dataset, weight = _written(tmp_path / "rows", rows), pa.array([weight] * 400)
+    rows = _with(rows, "y", ["low"] * 400).append_column("w", weight)
+    held = {"X_val": _written(tmp_path / "val", rows), "y_val": "y", "sample_weight_val": "w"}
+    _refused(small(TabularClassifier, **params), dataset, match=match, **held)
 
 
 @both
@@ -829,4 +861,19 @@ def test_a_checkpoint_of_another_dataset_is_refused(cls, tmp_path, checkpoints):
     same = small(cls, checkpoint=checkpoints[0], max_iter=1, max_memory="64 MB")
     _refused(same, dataset, match="max_memory: this fit has '64 MB', the checkpoint None")
     other = _written(tmp_path / "rows", _arrow(cls=cls, seed=1))
-    _refused(est, other, match="is of another fit: .*dataset: other values .400 rows in 2 files")
+    match = "is of another fit: .*X: other values .a dataset of 400 rows in 2 files"
+    _refused(est, other, match=match)
+
+
+def test_a_checkpoint_of_other_columns_is_refused(tmp_path, checkpoints):
+    rows, weight = _arrow(cls=TabularRegressor), pa.array(np.linspace(0.5, 2, 400))
+    rows = rows.append_column("z", rows["b"]).append_column("v", weight).append_column("w", weight)
+    dataset, path = _written(tmp_path / "rows", rows), tmp_path / "state"
+    given = {"checkpoint": path, "checkpoint_interval": ALWAYS, "max_iter": 1}
+    small(TabularRegressor, **given).fit(dataset, "y", "w")
+    est = small(TabularRegressor, checkpoint=checkpoints[0], max_iter=1)
+    for y, name, match in [
+        ("a", "w", r"y: .* \['a'\], .* \['y'\]"),
+        ("y", "v", "weight: .* v, .* w"),
+    ]:
+        _refused(est, dataset, y, sample_weight=name, match=f"is of another fit: .*{match}")

@@ -210,8 +210,8 @@ default=None
             Without, and with "lbfgs", they are only watched: `validation_loss_curve_`,
             `validation_scores_` and `history_` show how they do, nothing stops and the last
             weights stay. In a `Pipeline` with ``transform_input=["X_val"]`` they are transformed
-            as `X` is. A dataset is read into memory; `y_val` and `sample_weight_val` then are names
-            of columns.
+            as `X` is. It may be a dataset only where `X` is one, and is read into memory; `y_val`
+            and `sample_weight_val` then are names of columns.
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), or str or list of str, \
 default=None
             Targets of these rows; of a classifier no labels but those in `y`.

@@ -20,7 +20,7 @@ from ._availability import check_online
 from ._callbacks import FitTasks, has_callbacks
 from ._checkpoints.fingerprint import fingerprint, start_of
 from ._checkpoints.keeper import NOBODY, Keeper, Nobody
-from ._datasets import is_dataset
+from ._datasets import NoRoomForRowsError, is_dataset
 from ._distributed import Ranks, active, agreeing, alike
 from ._history import CURVES, clear_history
 from ._input.arguments import (
@@ -126,9 +126,11 @@ def _begin(stack, estimator, passed, validation, initial, one_epoch, classes, be
     stack.enter_context(_distributed.fitting(ranks))
     stack.enter_context(_distributed.interrupts_held(ranks))
     with agreeing(ranks):
-        given = check(draft, *passed, one_epoch, classes, initial, validation)
+        first = _begins_anew(draft, one_epoch)
+        _data_parallel.compare_settings(draft, one_epoch, first, initial, validation)
         keeper = Nobody(began) if one_epoch else _data_parallel.keeper_of(draft, began)
-        stack.enter_context(keeper)
+        stack.enter_context(keeper)  # before all of a dataset is read
+        given = check(draft, *passed, one_epoch, classes, initial, validation)
         job = prepare(draft, given, keeper)
     stack.callback(_put_away, estimator, job)
     if not one_epoch:
@@ -177,10 +179,14 @@ def _present_attributes(estimator, job):
     }
 
 
+def _begins_anew(draft, one_epoch):
+    """Whether the parameters are to be drawn, not gone on from."""
+    return not hasattr(draft, "coefs_") or not (draft.warm_start or one_epoch)
+
+
 def check(draft, X, y, sample_weight, one_epoch, classes, initial, validation):
     """Check the data and the parameters; the draft learns features and classes."""
-    first = not hasattr(draft, "coefs_") or not (draft.warm_start or one_epoch)
-    _data_parallel.compare_settings(draft, one_epoch, first, initial, validation)
+    first = _begins_anew(draft, one_epoch)
     settings = _check_settings(draft, one_epoch)
     if is_dataset(X):
         _distributed.refuse("A dataset", "arrays, each rank's own rows")
@@ -248,7 +254,7 @@ def _check_dataset(draft, dataset, y, sample_weight, first, settings, initial, v
     """The same for a dataset: its rows are read once, and nothing of them is kept."""
     from ._datasets import _check as datasets
 
-    learnt = datasets.learn(draft, dataset, y, sample_weight, first)
+    learnt = datasets.learn(draft, dataset, y, sample_weight, first, settings)
     targets = learnt.targets
     dtype = np.dtype(_arithmetic(draft, first, learnt.source.x_dtype))
     stream = datasets.stream_of(draft, learnt, dtype, settings["max_memory"])
@@ -388,7 +394,7 @@ def _hold_out(draft, given):
     from ._datasets._held_out import hold_out
 
     source, targets = given.learnt.source, given.learnt.targets
-    stream, held_out = hold_out(draft, given.data, source, targets, callable(given.scorer))
+    stream, held_out = hold_out(draft, given.data, source, targets, given.scorer)
     return given._replace(data=stream), given._replace(validation=held_out)
 
 
@@ -413,9 +419,11 @@ def _fingerprint(draft, job):
     """What a checkpoint of this job is of."""
     given = job.given
     if given.learnt is not None:
-        data = given.learnt.fingerprint()
+        data = {**job.rows.fingerprint(), **given.learnt.fingerprint()}
     else:
         data = {"X": given.X, "y": given.target, "sample_weight": given.sample_weight}
+    if isinstance(job.rows, MapRows):
+        data |= job.rows.fingerprint()
     data["classes_"] = getattr(draft, "classes_", None)
     if given.validation is not None:
         own = given.validation
@@ -476,6 +484,8 @@ def _sizes_named(draft, given):
     """Say of which net it is that there is no memory for it."""
     try:
         yield
+    except NoRoomForRowsError:
+        raise
     except (OverflowError, MemoryError) as error:
         kind = OverflowError if isinstance(error, OverflowError) else MemoryError
         n_features, *_, n_outputs = given.layer_sizes
@@ -645,6 +655,9 @@ def whole_plan_of(job):
         plan = plan.with_vector("best", job.shown.flat)
     if job.shown is not job.kept:
         plan = plan.with_rounded(job.kept.flat)
+    if job.given.learnt is not None and job.validation is not None:
+        for name, vector in job.validation.vectors():
+            plan = plan.with_vector(name, vector)
     if job.given.learnt is not None and job.rows is not None:
         for row in job.rows.plan_rows():
             plan = plan.with_row(*row)

@@ -26,9 +26,30 @@ def memory_of_machine():
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows
         return None
-    with suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max") as file:
-        size = min(size, int(file.read()))  # of a container; the text "max" is no number
+    for path in _limits():
+        with suppress(OSError, ValueError), open(path) as file:
+            size = min(size, int(file.read()))  # the text "max" is no number
     return size
+
+
+def _limits(cgroups="/proc/self/cgroup", root="/sys/fs/cgroup"):
+    """Files that may tell how much memory a container may have: those of all groups it is in.
+
+    Of groups that are not seen from inside there is the root only, which then is the container's.
+    """
+    found = []
+    with suppress(OSError), open(cgroups) as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if not controllers:  # version 2
+                folder, name = root, "memory.max"
+            elif "memory" in controllers.split(","):
+                folder, name = f"{root}/memory", "memory.limit_in_bytes"
+            else:
+                continue
+            parts = [part for part in path.split("/") if part]
+            found += ["/".join([folder, *parts[:n], name]) for n in range(len(parts) + 1)]
+    return found
 
 
 def map_of(X):
@@ -87,12 +108,16 @@ class MapRows(Rows):
         if self._random_state is None:
             yield from super().pieces(row)
             return
-        for first in range(
-            row // self._window_rows * self._window_rows, self.n_rows, self._window_rows
-        ):
+        window = min(row, self.n_rows - 1) // self._window_rows  # the last one also if all is done
+        for first in range(window * self._window_rows, self.n_rows, self._window_rows):
             order = self._visit[first : first + self._window_rows]
             self._ask_for(self._visit[first + self._window_rows :][: self._window_rows])
             yield Piece(self._data, order, max(row - first, 0))
+
+    def fingerprint(self):
+        """What a checkpoint compares of the order, which the memory has a say in: texts by name."""
+        text = f"blocks of {self._block_rows} rows, {self._window_rows} rows drawn together"
+        return {"the order of a memory map that is larger than half of the memory": (text, "")}
 
     def _ask_for(self, rows):
         """Let the system read these rows ahead; nothing depends on whether it does."""

@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.utils.validation import _get_feature_names
 
 from . import _core
+from ._datasets import is_dataset
 from ._history import CURVES
 from ._input.arrays import finite_data, validated_sample_weight
 from ._input.targets import rows_and_targets_of
@@ -64,6 +65,8 @@ def check_validation_set(draft, X, loss, target, class_weights, passed, dtype):
     if X_val is None and y_val is None and sample_weight is None:
         return None
     check_passed_together(X_val, y_val)
+    if is_dataset(X_val):
+        raise TypeError("X_val is a dataset, which it takes only where X is one: it takes arrays.")
     with checked_as("X_val and y_val"):
         rows, y = rows_and_targets_of(draft, X_val, y_val, first=False)
     refuse_unseen(draft, y)
@@ -209,6 +212,11 @@ class Validation:
         self.best = self._flat.copy() if decides else None
         self.loss = np.nan
         self._estimator = None
+
+    def vectors(self):
+        """What it has of its own for the rows, by name."""
+        if self._output is not None:
+            yield "outputs to validate on", self._output
 
     def follow(self, estimator):
         """Hand a scorer of the user's own copies of this estimator, which is being fitted."""

@@ -35,6 +35,10 @@ Layout
 import sys
 
 
+class NoRoomForRowsError(MemoryError):
+    """There is no memory for rows of a dataset that are kept in it."""
+
+
 def is_dataset(X):
     """Tell whether X is a dataset of pyarrow; one cannot be unless pyarrow is imported already."""
     module = sys.modules.get("pyarrow.dataset")

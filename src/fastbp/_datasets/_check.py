@@ -3,16 +3,19 @@
 `_fit.check` has the other checks, and makes of all of them a `Given`.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._optim import SOLVERS
 from .._validation import check_passed_together, check_validation_set, checked_as
+from ..memory import human_bytes
 from . import is_dataset
 from ._first_pass import Finite, first_pass
 from ._held_out import whole
 from ._layout import PlainLayout
-from ._source import source_of
+from ._source import fingerprint_of, source_of
 from ._stream import Stream, check_class_weights
 from ._table import Table
 from ._targets import targets_of
@@ -29,13 +32,13 @@ class Learnt(NamedTuple):
 
     def fingerprint(self):
         """What a checkpoint compares: pairs of texts, by name."""
-        found = {"X": (f"a dataset of {self.table.n_rows} rows", repr(self.table.fingerprint()))}
-        names = {"y": self.source.outputs, "sample_weight": self.source.weight}
-        return found | {name: (f"the columns {columns}", "") for name, columns in names.items()}
+        return fingerprint_of(self.source.outputs, self.source.weight)
 
 
-def learn(draft, dataset, y, sample_weight, first):
+def learn(draft, dataset, y, sample_weight, first, settings):
     """Read all rows once; the draft learns features and classes.
+
+    `settings` are the parameters that are checked already, as `_fit` has them.
 
     Raises
     ------
@@ -49,6 +52,7 @@ def learn(draft, dataset, y, sample_weight, first):
     _learn_features(draft, table.schema, source, first)
     targets = targets_of(draft, first, source.outputs)
     targets.check_types(table.schema, source.outputs)
+    _check_least_memory(draft, table, source, settings)
     finite = first_pass(table, source, targets.see)
     targets.finish()
     class_weights = None
@@ -58,6 +62,23 @@ def learn(draft, dataset, y, sample_weight, first):
     if first:
         draft._x_dtype = source.x_dtype
     return Learnt(source, targets, finite, table, class_weights)
+
+
+def _check_least_memory(draft, table, source, settings):
+    """Raise ValueError for a `max_memory` that is too small whatever the rows are."""
+    max_memory = settings["max_memory"]
+    optimizer = SOLVERS[draft.solver].optimizer
+    sizes = (len(source.features), *settings["hidden_layer_sizes"], 1)
+    n_params = sum((width + 1) * after for width, after in pairwise(sizes))
+    itemsize = 8 if optimizer is None or draft.dtype == "float64" else 4
+    kept = n_params * itemsize * (1 + (0 if optimizer is None else optimizer.n_states))
+    reading = table.reading_bytes(source.columns, 1)
+    if 0 < max_memory < kept + reading:
+        raise ValueError(
+            f"max_memory={max_memory} is too small for this dataset: it takes more than "
+            f"{kept + reading} bytes, {human_bytes(kept)} for the parameters and the optimizer and "
+            f"{human_bytes(reading)} for what pyarrow holds while it reads."
+        )
 
 
 def _learn_features(draft, schema, source, first):
@@ -107,6 +128,7 @@ def validation_of(draft, learnt, dtype, passed, wants_labels):
             f"y_val={y_val!r}: it takes {len(learnt.source.outputs)} columns, as many as y."
         )
     with checked_as("X_val and y_val"):
+        targets = targets.of_columns(source.outputs)
         targets.check_types(table.schema, source.outputs)
         layout = PlainLayout(source, dtype, targets, class_weights)
         finite = first_pass(table, source, targets.of)

@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 _CACHED = 64 << 10
 # Labels that a column of a classifier may have.
 _MOST_LABELS = 1 << 16
+# What a feature with nulls can be given to.
+_TAKE_GAPS = " TabularClassifier and TabularRegressor take gaps."
 
 
 def is_number(kind):
@@ -36,13 +38,13 @@ def common_dtype(kinds):
     return np.dtype(np.float32 if dtype == np.float32 else np.float64)
 
 
-def refuse_null(name, array, place):
-    """Raise ValueError if a column has a null, saying where."""
+def refuse_null(name, array, place, hint=_TAKE_GAPS):
+    """Raise ValueError if a column has a null, saying where; `hint`: what takes some."""
     if array.null_count:
         row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
         raise ValueError(
             f"Column {name!r} of the dataset has a null in {place.named(row)}: it takes a value in "
-            "every row. TabularClassifier and TabularRegressor take gaps."
+            f"every row.{hint}"
         )
 
 

@@ -2,9 +2,12 @@
 
 import numpy as np
 
+from .._input.arrays import has_weight
 from .._validation import ValidationSet
 from .._warnings import warn
 from ..memory import human_bytes
+from . import NoRoomForRowsError
+from ._columns import is_number, numpy_dtype
 from ._rows import generator
 from ._table import batch_rows_for
 
@@ -22,7 +25,7 @@ class HeldOut:
     ----------
     counts : ndarray of int64 of shape (n_blocks,)
     n_bytes : int
-        Of these rows in memory.
+        Of these rows in memory, with their labels where a scorer takes them.
     """
 
     def __init__(self, counts, fraction, seed):
@@ -57,8 +60,17 @@ class HeldOut:
         return mask
 
 
-def hold_out(draft, stream, source, targets, wants_labels):
+def hold_out(draft, stream, source, targets, scorer):
     """Hold out rows, which are read into memory.
+
+    Parameters
+    ----------
+    draft : BaseMLP
+    stream : Stream
+    source : Source
+    targets : Labels or Numbers
+    scorer
+        As `_validation.check_scoring` gives it.
 
     Returns
     -------
@@ -76,21 +88,52 @@ def hold_out(draft, stream, source, targets, wants_labels):
             f"validation_fraction={draft.validation_fraction} of {table.n_rows} rows are {n}: "
             "early_stopping takes two at least to hold out, and some to train on."
         )
+    _check_share(stream, n, _bytes_of_row(stream, source, targets, scorer))
+    validation, held, other_weight = _rows_read(
+        stream, source, targets, left_out, n, callable(scorer)
+    )
+    _check_weights(validation.sample_weight, other_weight)
+    if held is not None:
+        _warn_of_missing(draft, targets.counts[0], held)
     left_out.n_bytes = n * stream.layout.row_bytes
-    if stream.max_memory and left_out.n_bytes > stream.max_memory // 2:
-        raise ValueError(
-            f"The {n} rows that early_stopping holds out take {human_bytes(left_out.n_bytes)} of "
-            f"max_memory={stream.max_memory}, more than half of it: it takes a larger max_memory, "
-            "a smaller validation_fraction, or rows to validate on as X_val."
-        )
-    validation, codes = _rows_read(stream, source, targets, left_out, n, wants_labels)
-    if targets.counts is not None and codes.ndim == 1:
-        _warn_of_missing(draft, targets.counts[0], codes)
+    left_out.n_bytes += 0 if validation.y is None else validation.y.nbytes
     return stream.without(left_out), validation
 
 
-def _warn_of_missing(draft, counts, codes):
-    held = np.bincount(codes, minlength=len(counts))
+def _bytes_of_row(stream, source, targets, scorer):
+    """Bytes of a row that is held out, with all that is kept of it and for it."""
+    n_bytes = stream.layout.row_bytes
+    if scorer is None:
+        n_bytes += targets.n_outputs * stream.layout.x_dtype.itemsize
+    elif callable(scorer):
+        kinds = [stream.table.schema.field(name).type for name in source.outputs]
+        n_bytes += sum(numpy_dtype(k).itemsize if is_number(k) else 8 for k in kinds)
+    return n_bytes
+
+
+def _check_share(stream, n, row_bytes):
+    if stream.max_memory and n * row_bytes > stream.max_memory // 2:
+        raise ValueError(
+            f"The {n} rows that early_stopping holds out take {human_bytes(n * row_bytes)} of "
+            f"max_memory={stream.max_memory}, more than half of it: it takes a larger max_memory, "
+            "a smaller validation_fraction, or rows to validate on as X_val."
+        )
+
+
+def _check_weights(weight, other_weight):
+    """Raise ValueError unless the rows held out have weight, and all others, too."""
+    if weight is None:
+        return
+    for name, total in (("that it holds out", weight.sum()), ("to train on", other_weight)):
+        if not has_weight(np.array([total])):
+            raise ValueError(
+                f"early_stopping: the weights of the rows {name} have sum {total}: it takes "
+                "weights whose sum is well above zero and finite on both sides. Another "
+                "random_state holds out others; rows to validate on can be given as X_val."
+            )
+
+
+def _warn_of_missing(draft, counts, held):
     missing = draft.classes_[(counts > 0) & (held == counts)].tolist()
     if missing:
         warn(
@@ -101,25 +144,57 @@ def _warn_of_missing(draft, counts, codes):
 
 def whole(stream, source, targets, wants_labels):
     """A whole dataset as the `ValidationSet` that it makes."""
-    return _rows_read(stream, source, targets, None, stream.table.n_rows, wants_labels)[0]
+    validation, *_ = _rows_read(stream, source, targets, None, stream.table.n_rows, wants_labels)
+    weight = validation.sample_weight
+    if weight is not None and not has_weight(weight):
+        raise ValueError(
+            f"class_weight gives rows of y weights with sum {weight.sum()}: it takes weights whose "
+            "sum is well above zero and finite."
+        )
+    return validation
 
 
 def _rows_read(stream, source, targets, left_out, n, wants_labels):
-    """The `ValidationSet` of n rows, and their codes (a regressor's y)."""
+    """n rows of a dataset, read into memory.
+
+    Returns
+    -------
+    validation : ValidationSet
+    held : ndarray of int or None
+        Its rows of each class, where a row has one.
+    other_weight : float
+        The sum of the weights of all other rows, if rows have weights.
+    """
     layout = stream.layout
-    arrays = layout.allocate(n)
-    at, labels, all_codes = 0, [], []
+    arrays = _allocated(layout, n)
+    at, y, held, other_weight = 0, None, None, 0.0
+    if targets.counts is not None and len(targets.counts) == 1:
+        held = np.zeros(len(targets.counts[0]), np.int64)
     for place, batch in stream.table.batches(layout.columns, batch_rows_for(layout.row_bytes)):
         if left_out is not None:
-            batch = batch.filter(left_out.mask(place, batch.num_rows))
+            mask = left_out.mask(place, batch.num_rows)
+            weight = layout.weights_of(batch, place)
+            other_weight += 0.0 if weight is None else weight[~mask].sum()
+            batch, place = batch.filter(mask), place.of(np.flatnonzero(mask))
         layout.write(arrays, at, batch, place)
-        at += batch.num_rows
         of_y = source.targets(batch, place)
-        all_codes.append(targets.of(of_y, place)[0])
+        if held is not None:
+            held += np.bincount(targets.of(of_y, place)[0], minlength=len(held))
         if wants_labels:
-            labels.append(targets.labels(of_y))
-    data = layout.data(arrays, n)
+            labels = targets.labels(of_y)
+            y = np.empty((n, *labels.shape[1:]), labels.dtype) if y is None else y
+            y[at : at + len(labels)] = labels
+        at += batch.num_rows
     X, target, *weight = arrays
-    y = np.concatenate(labels) if wants_labels else None
-    validation = ValidationSet(X, y, weight[0] if weight else None, target, X, data)
-    return validation, np.concatenate(all_codes)
+    weight = weight[0] if weight else None
+    return ValidationSet(X, y, weight, target, X, layout.data(arrays, n)), held, other_weight
+
+
+def _allocated(layout, n):
+    try:
+        return layout.allocate(n)
+    except MemoryError as error:
+        raise NoRoomForRowsError(
+            f"The {n} rows to validate on, which are read into memory, take "
+            f"{human_bytes(n * layout.row_bytes)}: {error}"
+        ) from error

@@ -23,7 +23,7 @@ class PlainLayout:
 
     def __init__(self, source, x_dtype, targets, class_weights=None):
         self.columns = source.columns
-        self._source, self._x_dtype = source, np.dtype(x_dtype)
+        self._source, self.x_dtype = source, np.dtype(x_dtype)
         self._targets, self._class_weights = targets, class_weights
         self._y_shape, self._y_dtype = targets.sample.shape[1:], targets.sample.dtype
         self._weighted = source.weight is not None or class_weights is not None
@@ -32,7 +32,7 @@ class PlainLayout:
     def allocate(self, n):
         """Room for n rows: X, y and the weights, if there are any."""
         arrays = (
-            np.empty((n, len(self._source.features)), self._x_dtype),
+            np.empty((n, len(self._source.features)), self.x_dtype),
             np.empty((n, *self._y_shape), self._y_dtype),
         )
         return (*arrays, np.empty(n)) if self._weighted else arrays
@@ -45,6 +45,13 @@ class PlainLayout:
         codes, arrays[1][rows] = self._targets.of(source.targets(batch, place), place)
         if self._weighted:
             arrays[2][rows] = self._weights(codes, batch, place)
+
+    def weights_of(self, batch, place):
+        """Weights of the rows of a record batch, or None."""
+        if not self._weighted:
+            return None
+        codes, _ = self._targets.of(self._source.targets(batch, place), place)
+        return self._weights(codes, batch, place)
 
     def _weights(self, codes, batch, place):
         weight = self._source.weights(batch, place)

@@ -31,7 +31,7 @@ def forward(estimator, fitted, dataset, widths, hidden, raw):
         trainer = take(arguments)
         try:
             with blas_guard(trainer.uses_blas):
-                _fill(trainer, fitted.flat, table, source, dtype, arrays, hidden, raw)
+                _fill(trainer, fitted.flat, table, source, dtype, arrays, n_rows, hidden, raw)
         finally:
             give_back(trainer, arguments)
         return arrays
@@ -46,24 +46,31 @@ def forward(estimator, fitted, dataset, widths, hidden, raw):
         return [a.astype(wanted, copy=False) for a in arrays]
 
 
-def _fill(trainer, flat, table, source, dtype, arrays, hidden, raw):
-    """Fill the arrays with the outputs, batch by batch."""
+def _fill(trainer, flat, table, source, dtype, arrays, n_rows, hidden, raw):
+    """Fill the arrays of so many rows with the outputs, batch by batch."""
     batch_rows = batch_rows_for(8 * len(source.features))
     X = np.empty((batch_rows, len(source.features)), dtype)
     finite, at = Finite(source), 0
     for place, batch in table.batches(source.columns, batch_rows):
+        first, at = at, at + batch.num_rows
+        if at > n_rows:
+            break
         rows = X[: batch.num_rows]
         source.write(batch, place, rows)
         data = _core.Data(rows)
         if not _core.all_finite(data, 1, dtype):
             finite.see(batch, place)  # raises, unless float64 has these numbers
             raise _NotFinite
-        parts = [a[at : at + batch.num_rows] for a in arrays]
+        parts = [a[first:at] for a in arrays]
         out, layers = (None, parts) if hidden else (parts[0], ())
         trainer.forward(flat, data, out, raw=raw, hidden=layers)
         if dtype == "float32" and not all(map(has_finite_sum, parts)):
             raise _NotFinite
-        at += batch.num_rows
+    if at != n_rows:
+        found = "more" if at > n_rows else at
+        raise ValueError(
+            f"The dataset was changed while it was read: it had {n_rows} rows and now has {found}."
+        )
 
 
 def columns_for_score(dataset, y, sample_weight):

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from .._loops import Piece, RowsOfOneProcess
+from ..memory import human_bytes
+from . import NoRoomForRowsError
 from ._reader import Reader
 from ._table import batch_rows_for
 
@@ -75,9 +77,19 @@ class StreamRows(RowsOfOneProcess):
         self.n_rows = int(self._counts.sum())
         self._buffer_rows = min(buffer_rows, self.n_rows)
         self._batch_rows = batch_rows_for(layout.row_bytes)
-        self._buffers = [self._new_buffer() for _ in range(N_BUFFERS)]
+        self._buffers = self._new_buffers()
         self._epoch = -1
         self._reader = self._next = None  # what the reader fills next: (epoch, number)
+
+    def _new_buffers(self):
+        try:
+            return [self._new_buffer() for _ in range(N_BUFFERS)]
+        except MemoryError as error:
+            n, n_bytes = self._buffer_rows, self._buffer_rows * self._layout.row_bytes
+            raise NoRoomForRowsError(
+                f"{N_BUFFERS} buffers of {n} rows of the dataset take {human_bytes(n_bytes)} each: "
+                f"{error} max_memory caps them."
+            ) from error
 
     def _new_buffer(self):
         order = None if self._seed is None else np.empty(self._buffer_rows, np.int64)
@@ -136,8 +148,15 @@ class StreamRows(RowsOfOneProcess):
         return self._buffer_rows
 
     def fingerprint(self):
-        """That of the dataset, for checkpoints."""
-        return self._table.fingerprint()
+        """What a checkpoint compares of the dataset and its order: pairs of texts, by name."""
+        found = self._table.fingerprint()
+        n_rows, n_files = sum(found["n_rows"]), len(found["files"])
+        where = f"{n_files} files" if n_files else "memory"
+        return {
+            "X": (f"a dataset of {n_rows} rows in {where}", repr(found)),
+            "rows of a buffer": (f"{self._buffer_rows}", ""),
+            "pyarrow": (f"version {pa.__version__}", ""),
+        }
 
     def plan_rows(self):
         """Lines of a `MemoryPlan`: (name, shape, bytes)."""
@@ -239,4 +258,4 @@ class Visit:
             return
         for place, batch in batches:
             kept = np.flatnonzero(~rows._left_out.mask(place, batch.num_rows))
-            yield place, batch.take(pa.array(kept))
+            yield place.of(kept), batch.take(pa.array(kept))

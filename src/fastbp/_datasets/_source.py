@@ -51,14 +51,16 @@ class Source:
         """The columns of y as Arrow arrays without nulls."""
         arrays = [plain(batch.column(name)) for name in self.outputs]
         for name, array in zip(self.outputs, arrays, strict=True):
-            refuse_null(name, array, place)
+            refuse_null(name, array, place, hint="")
         return arrays
 
     def weights(self, batch, place):
         """Weights of the rows as float64, or None."""
         if self.weight is None:
             return None
-        return numbers(self.weight, batch.column(self.weight), place).astype(np.float64)
+        array = plain(batch.column(self.weight))
+        refuse_null(self.weight, array, place, hint="")
+        return numbers(self.weight, array, place).astype(np.float64)
 
 
 def source_of(schema, y, sample_weight, names=("X", "y", "sample_weight"), features=None):
@@ -110,6 +112,12 @@ def outputs_of(schema, y, sample_weight, names=("X", "y", "sample_weight")):
             f"{names[1]}={y!r}, {names[2]}={sample_weight!r}: it takes different columns."
         )
     return outputs, sample_weight
+
+
+def fingerprint_of(outputs, weight):
+    """Which columns are what, as a checkpoint compares it: pairs of texts, by name."""
+    names = {"y": outputs, "sample_weight": weight}
+    return {name: (f"the columns {columns}", "") for name, columns in names.items()}
 
 
 def source_of_rows(schema, names, n_features, estimator):

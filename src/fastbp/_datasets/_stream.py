@@ -62,8 +62,8 @@ class Stream:
         random_state : RandomState or None
             None: rows are visited in the order of the dataset.
         kept_bytes, working_bytes : int
-            Of the parameters and what is kept for them; of the arena and what else depends on the
-            number of threads.
+            Of the parameters, what is kept for them, and outputs to validate on; of the arena and
+            what else depends on the number of threads.
         visit_bytes : int
             What is kept for each row of a buffer while it is trained on, beside the buffer.
         """
@@ -92,7 +92,8 @@ class Stream:
             raise ValueError(
                 f"max_memory={self.max_memory} is too small for this dataset: it takes at least "
                 f"{least} bytes ({human_bytes(least)}): {human_bytes(kept_bytes)} for the "
-                f"parameters and the optimizer, {human_bytes(working_bytes)} for the arena, "
+                "parameters, the optimizer and outputs to validate on, "
+                f"{human_bytes(working_bytes)} for the arena, "
                 f"{human_bytes(reading)} for what pyarrow holds while it reads, "
                 f"{human_bytes(self.validation_bytes)} for rows to validate on, and two buffers of "
                 f"a mini-batch each, {human_bytes(N_BUFFERS * batch_bytes)}, with as much again."

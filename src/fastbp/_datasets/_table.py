@@ -5,6 +5,7 @@ batch of an Arrow IPC file, and else a whole file. Parquet is decoded page by pa
 may be larger than memory; of Arrow IPC one record batch at a time is in memory.
 """
 
+import hashlib
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ _DECODED = 1 << 20
 # Bytes in memory for each byte of a Parquet footer, which stays there for as long as the dataset is
 # read: 4.1 were measured.
 _OF_FOOTER = 5
+# Rows of which a digest is made together.
+_DIGESTED = 1 << 12
 # What the readers of other formats hold, apart from rows: blocks of text that are parsed ahead.
 _TEXT = 32 << 20
 
@@ -39,14 +42,21 @@ class Place(NamedTuple):
     """Where the rows of a record batch are in the dataset."""
 
     block: int
-    row: int  # of the block, the first of the batch
+    row: int  # of the block, the first of the batch; or of `kept`
     path: str
     part: int | None
+    kept: Any = None  # the rows of the block that were kept, where others were left out
+
+    def of(self, rows):
+        """The place of some rows of the batch, by their numbers in it."""
+        return self._replace(row=0, kept=self.row + rows)
 
     def named(self, row):
         """Words for a row of the batch."""
         part = "" if self.part is None else f"block {self.part} of "
-        return f"row {self.row + row} of {part}{self.path}"
+        number = self.row + row
+        number = number if self.kept is None else self.kept[number]
+        return f"row {number} of {part}{self.path}"
 
 
 class Table:
@@ -171,15 +181,27 @@ class Table:
         -------
         dict
             The schema as a text, the numbers of rows, and for each file its path, its bytes and
-            the time of its last change in nanoseconds.
+            the time of its last change in nanoseconds; of rows in memory a digest.
         """
-        files = []
+        files, in_memory = [], []
         for fragment in self._fragments:
             path = getattr(fragment, "path", None)
             if path is not None:
                 (info,) = fragment.filesystem.get_file_info([path])
                 files.append([path, info.size, info.mtime_ns])
-        return {"schema": str(self.schema), "n_rows": list(self.counts), "files": files}
+            else:
+                in_memory.append(_digest(fragment))
+        found = {"schema": str(self.schema), "n_rows": list(self.counts)}
+        return {**found, "files": files, "in memory": in_memory}
+
+
+def _digest(fragment):
+    """That of all rows of a fragment, a few at a time."""
+    found = hashlib.sha256(usedforsecurity=False)
+    for batch in fragment.to_batches(use_threads=False):
+        for row in range(0, batch.num_rows, _DIGESTED):
+            found.update(batch.slice(row, _DIGESTED).serialize())
+    return found.hexdigest()
 
 
 def _fragments(dataset):

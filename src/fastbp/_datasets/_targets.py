@@ -1,5 +1,6 @@
 """What the columns of y mean: learnt in a first pass, then each batch of rows by itself."""
 
+import copy
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +11,10 @@ from .._input.targets import FAR, check_numbers, kind_of_target
 from .._losses import target_of_fit
 from ._columns import check_number_of_labels, is_number, labels_of
 
+# Of labels that are all different scikit-learn doubts that they are labels: it is given each so
+# many times.
+_REPEATS = 3
+
 
 @contextmanager
 def rows_named(place):
@@ -18,6 +23,12 @@ def rows_named(place):
         yield
     except ValueError as error:
         raise ValueError(f"{error} It is in the rows from {place.named(0)} on.") from error
+
+
+def _renamed(targets, names):
+    other = copy.copy(targets)
+    other._names = names
+    return other
 
 
 def targets_of(draft, first, names):
@@ -54,16 +65,13 @@ class Numbers:
                     f"y: column {name!r} of the dataset has type {kind}: it takes real numbers."
                 )
 
+    def of_columns(self, names):
+        """The same for rows whose targets are in these columns."""
+        return _renamed(self, names)
+
     def see(self, arrays, place):
         """Learn from the targets of some rows, and check them."""
-        y = self._values(arrays)
-        for name, column in zip(self._names, y.reshape(len(y), -1).T, strict=True):
-            if not np.isfinite(column).all():
-                row = int(np.flatnonzero(~np.isfinite(column))[0])
-                raise ValueError(
-                    f"y: column {name!r} of the dataset has {column[row]} in {place.named(row)}: "
-                    "it takes finite numbers."
-                )
+        y = self._finite(arrays, place)
         with rows_named(place):
             if self.loss is None:
                 check_numbers(y)
@@ -73,6 +81,18 @@ class Numbers:
                 )
                 self.sample = self.sample[:1].copy()
             self._add(self.loss.target(y))
+
+    def _finite(self, arrays, place):
+        y = self._values(arrays)
+        finite = np.isfinite(y).reshape(len(y), -1)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"y: column {self._names[column]!r} of the dataset has "
+                f"{y.reshape(len(y), -1)[row, column]} in {place.named(int(row))}: it takes finite "
+                "numbers."
+            )
+        return y
 
     def _values(self, arrays):
         columns = [
@@ -106,7 +126,7 @@ class Numbers:
 
     def of(self, arrays, place):
         """(y, targets as the core takes them) of some rows."""
-        y = self._values(arrays)
+        y = self._finite(arrays, place)
         with rows_named(place):
             return y, self.loss.target(y)
 
@@ -129,7 +149,11 @@ class Labels:
     def __init__(self, draft, first, names):
         self._draft, self._first, self._names = draft, first, names
         self._seen = [{} for _ in names]  # label -> rows, for each column
-        self._types = None
+        self._types = self._distinct = None
+
+    def of_columns(self, names):
+        """The same for rows whose labels are in these columns."""
+        return _renamed(self, names)
 
     def check_types(self, schema, names):
         """Labels may be of any type."""
@@ -139,7 +163,7 @@ class Labels:
         if self._types is None:
             self._types = [array.type for array in arrays]
             with rows_named(place):
-                kind_of_target(self.labels(arrays))
+                kind_of_target(np.repeat(self.labels(arrays), _REPEATS, axis=0))
         for array, seen, name in zip(arrays, self._seen, self._names, strict=True):
             for entry in labels_of(array).value_counts().to_pylist():
                 label, n_rows = entry["values"], entry["counts"]
@@ -165,8 +189,9 @@ class Labels:
         else:
             (seen,) = self._seen
             self._distinct = pa.array([*seen], self._types[0])
-            distinct = self._distinct.to_numpy(zero_copy_only=False)
-            loss, codes = self._draft._check_target(distinct, False, None)
+            self._objects = distinct = self._distinct.to_numpy(zero_copy_only=False)
+            loss, codes = self._draft._check_target(np.repeat(distinct, _REPEATS), False, None)
+            codes = codes[::_REPEATS]
             self._codes = codes.astype(np.int32)
             counts = np.zeros(len(self._draft.classes_), np.int64)
             np.add.at(counts, self._codes, [*seen.values()])
@@ -179,7 +204,7 @@ class Labels:
     def of(self, arrays, place):
         """(codes, targets as the core takes them) of some rows."""
         if len(arrays) > 1:
-            codes = self.labels(arrays).astype(np.intp)
+            codes = self._indicators(arrays, place).astype(np.intp)
         else:
             found = pc.index_in(labels_of(arrays[0]), value_set=self._distinct)
             if found.null_count:
@@ -192,8 +217,24 @@ class Labels:
             codes = self._codes[found.to_numpy()]
         return codes, self.loss.target(codes)
 
+    def _indicators(self, arrays, place):
+        """Several columns of 0 and 1."""
+        values = self.labels(arrays)
+        wrong = np.argwhere((values != 0) & (values != 1))
+        if len(wrong):
+            row, column = wrong[0]
+            raise ValueError(
+                f"y: column {self._names[column]!r} of the dataset has "
+                f"{arrays[column][int(row)].as_py()!r} in {place.named(int(row))}: with several "
+                "columns, each takes 0 and 1."
+            )
+        return values
+
     def labels(self, arrays):
         """y as a scorer takes it."""
+        if len(arrays) == 1 and self._distinct is not None and self._objects.dtype == object:
+            # The same object for all rows of a label.
+            return self._objects[pc.index_in(arrays[0], value_set=self._distinct).to_numpy()]
         columns = [array.to_numpy(zero_copy_only=False) for array in arrays]
         if len(columns) == 1:
             return columns[0]

@@ -179,6 +179,10 @@ def _bytes_of_all(values):
 # ---- passes over one column ----
 
 
+def _named(row):
+    return f"row {row}"
+
+
 class NumberPass:
     """The numbers of a column that pass by, `most` distinct ones exactly."""
 
@@ -189,15 +193,18 @@ class NumberPass:
         self._sample = _Sample(np.float64, most)
         self._low, self._high = np.inf, -np.inf
         self.has_missing = False
-        self.infinite = None  # (row, number) of the first one
+        self.infinite = None  # (row, number, words for where it is) of the first one
 
     @property
     def has_numbers(self):
         """Whether there was any number."""
         return self._low <= self._high
 
-    def add(self, values, rows, keys):
-        """Have these numbers (NaN where missing) of these rows, which have these keys."""
+    def add(self, values, rows, keys, named=_named):
+        """Have these numbers (NaN where missing) of these rows, which have these keys.
+
+        `named` makes words of the number of a row.
+        """
         values = values.astype(np.float64, copy=False)
         missing = np.isnan(values)
         if missing.any():
@@ -207,8 +214,11 @@ class NumberPass:
             return
         self._low, self._high = min(self._low, values.min()), max(self._high, values.max())
         if np.isinf([self._low, self._high]).any():
-            place = np.flatnonzero(np.isinf(values))[:1]
-            self._note_infinite([(int(rows[p]), float(values[p])) for p in place])
+            first = np.flatnonzero(np.isinf(values))[:1]
+            found = [
+                (int(row), float(x)) for row, x in zip(rows[first], values[first], strict=True)
+            ]
+            self._note_infinite([(row, x, named(row)) for row, x in found])
         if self._exact is not None:
             self._more.append(values)
             self._n_more += len(values)
@@ -246,6 +256,12 @@ class NumberPass:
             self._count(*other._exact)
         self._sample.add(*other._sample.settled())
 
+    def refuse_infinite(self):
+        """Raise ValueError if there was an infinite number."""
+        if self.infinite is not None:
+            _, value, where = self.infinite
+            raise infinite_number(value, where)
+
     def counts(self):
         """The `NumberCounts`: exact, or those of the sample with its ends moved to the true ones.
 
@@ -254,9 +270,7 @@ class NumberPass:
         ValueError
             There was an infinite number.
         """
-        if self.infinite is not None:
-            row, value = self.infinite
-            raise infinite_number(value, row)
+        self.refuse_infinite()
         self._settle()
         if self._exact is not None:
             return NumberCounts(*self._exact, self.has_missing)
@@ -341,14 +355,15 @@ class ColumnPass:
         # None: not of this column, or no longer.
         self._labels = self._numbers = None
 
-    def add(self, cells, rows, keys):
-        """Have the cells of these rows, which have these keys."""
+    def add(self, cells, rows, keys, named=_named):
+        """Have the cells of these rows, which have these keys; `named`: as of `NumberPass`."""
         if cells.natural == "nothing":
             self._has_missing |= len(cells) > 0
             return
         self._become(cells.natural)
         if self._labels is None:
-            self._numbers.add(cells.numbers(), rows, keys)
+            self._numbers.add(cells.numbers(), rows, keys, named)
+            self._numbers.refuse_infinite()
             return
         codes, labels, with_text = _categories(cells, None)
         self.with_text |= with_text
@@ -356,7 +371,7 @@ class ColumnPass:
             self._example = labels[0]
         self._labels.add(codes, labels, keys)
         if self._numbers is not None:
-            self._add_text(cells, rows, keys)
+            self._add_text(cells, rows, keys, named)
 
     def _become(self, natural):
         """What the first cells that have values decide."""
@@ -371,13 +386,13 @@ class ColumnPass:
         elif natural != self.natural:
             raise ValueError(f"holds values of the kind {natural!r} and others {self.natural!r}")
 
-    def _add_text(self, cells, rows, keys):
+    def _add_text(self, cells, rows, keys, named):
         """Have text as numbers, too, as long as it is nothing but numbers."""
         if any(map(_cells.has_leading_zero, cells.labels()[1])):
             self._numbers = None
             return
         try:
-            self._numbers.add(cells.numbers(), rows, keys)
+            self._numbers.add(cells.numbers(), rows, keys, named)
         except _cells.NotNumbersError:
             self._numbers = None
 
@@ -438,12 +453,27 @@ class TablePass:
         self._asked = [None] * n_columns if asked is None else [bool(a) for a in asked]
         self._columns = [ColumnPass(a, most) for a in self._asked]
 
-    def add(self, table, rows):
-        """Have these rows of a table (as `_table` opens it); `rows`: their numbers, ndarray."""
+    def add(self, table, rows, named=_named):
+        """Have these rows of a table (as `_table` opens it).
+
+        Parameters
+        ----------
+        table
+        rows : ndarray of int
+            Their numbers.
+        named : callable
+            The number of a row -> words for it in an error.
+
+        Raises
+        ------
+        ValueError
+            A column of numbers has an infinite one; of text that may turn out to be no numbers
+            `found` raises that.
+        """
         keys = row_keys(rows)
         for place, column in enumerate(self._columns):
             with NamingColumn(table, place):
-                column.add(table.cells(place), rows, keys)
+                column.add(table.cells(place), rows, keys, named)
                 if not self._takes_text and not column.can_mean_numbers():
                     self._kind(place)  # raises
 

@@ -20,6 +20,7 @@ from .._datasets._stream import Stream
 from .._datasets._table import Table, batch_rows_for, errors_named
 from .._fit import plan_of
 from .._input.arguments import generator_of, parse_max_memory
+from .._input.arrays import TINY, has_weight
 from .._threads import resolve_n_threads
 from .._validation import check_passed_together
 from . import _fit
@@ -158,6 +159,7 @@ def _pass(draft, table, source, parts, max_memory):
     first = 0
     for place, batch in table.batches(source.columns, batch_rows_for(8 * len(source.columns))):
         rows = np.arange(first, first + batch.num_rows)
+        named = partial(_named, place, first)
         first += batch.num_rows
         with errors_named(place.path):
             weight = source.weights.of(batch, place)
@@ -165,10 +167,15 @@ def _pass(draft, table, source, parts, max_memory):
             has_weight = source.targets.add(batch, place, parts.of(rows), weight)
             if not has_weight.all():
                 batch, rows = batch.filter(has_weight), rows[has_weight]
-            passed.add(source.table(batch), rows)
+            passed.add(source.table(batch), rows, named)
     if first == 0:
         raise ValueError("The dataset has 0 rows: it takes 1 at least.")
     return passed
+
+
+def _named(place, first, row):
+    """Words for a row of the dataset; `first`: the number of the first one of its batch."""
+    return place.named(row - first)
 
 
 # ---- prepare ----
@@ -210,7 +217,9 @@ def prepare(draft, given, keeper):
         )
         for member, seed in enumerate(seeds)
     )
-    encoded, held_out, more_bytes = _watched_rows(draft, given, layout, net, split, n_held)
+    encoded, held_out, more_bytes = _watched_rows(
+        draft, given, layout, net, split, n_held, n_members
+    )
     watched = None
     if encoded is not None:
         watched = Watched(encoded, held_out, target, n_members, net.dtype, keeps_best)
@@ -232,13 +241,14 @@ def prepare(draft, given, keeper):
         keeper=keeper,
     )
     own = encoded if given.held is not None else None
-    keeper.compare(partial(_fingerprint, draft, job, own), vectors_of(job))
+    keeper.compare(partial(_fingerprint, draft, job, source, own), vectors_of(job))
     return target, job
 
 
-def _fingerprint(draft, job, own):
+def _fingerprint(draft, job, source, own):
     """What a checkpoint of this job is of; `own`: rows of the caller's to validate on."""
-    data = {"classes_": getattr(draft, "classes_", None), "dataset": job.streamed.fingerprint()}
+    data = {**job.streamed.fingerprint(), **source.fingerprint()}
+    data["classes_"] = getattr(draft, "classes_", None)
     if own is not None:
         data |= {"X_val": own.positions, "y_val": own.known, "sample_weight_val": own.weight}
     return fingerprint(draft, data, job.trainings[0].trainer)
@@ -274,7 +284,7 @@ def _split(draft, given):
 # ---- rows that are watched ----
 
 
-def _watched_rows(draft, given, layout, net, split, n_held):
+def _watched_rows(draft, given, layout, net, split, n_held, n_members):
     """The rows that are watched, `Encoded`, their places for each fold, and bytes beside them.
 
     (None, None, 0) where none are watched.
@@ -282,7 +292,7 @@ def _watched_rows(draft, given, layout, net, split, n_held):
     watched.
     """
     share = given.max_memory // 4 if given.max_memory else _BYTES_WATCHED
-    most = max(share // layout.row_bytes, _FEWEST_WATCHED)
+    most = max(share // _bytes_watched(layout, net, n_members, split.n_folds), _FEWEST_WATCHED)
     if given.held is not None:
         encoded, more_bytes = _rows_of_caller(draft, given, layout, net, most)
         return encoded, [None], more_bytes
@@ -294,6 +304,17 @@ def _watched_rows(draft, given, layout, net, split, n_held):
     places = chosen.places(split.n_folds)
     more_bytes = chosen.more_bytes() + sum(a.nbytes for a in places if a is not None)
     return chosen.encoded(), places, more_bytes
+
+
+def _bytes_watched(layout, net, n_members, n_folds):
+    """Bytes of a row that is watched, with all that a `Watched` keeps of it."""
+    z = layout.target.n_outputs * np.dtype(net.dtype).itemsize
+    if n_folds < 2:
+        return layout.row_bytes + n_members * z
+    place = np.dtype(np.int64).itemsize
+    _, known, *_ = layout.allocate(1)
+    members = -(-n_members // n_folds)  # that hold out the same rows
+    return layout.row_bytes + place + members * (place + known.nbytes + z)
 
 
 class _Chosen:
@@ -362,15 +383,33 @@ def _rows_of_caller(draft, given, layout, net, most):
     weights = Weights(weight, "sample_weight_val")
     of_caller = Source(source.features, targets, outputs, weights, "y_val")
     of_caller.schema = source.schema
-    n_rows = sum(batch.num_rows for _, batch in table.batches(of_caller.columns, _ROWS))
-    if not n_rows:
-        raise ValueError("X_val has 0 rows: it takes 1 at least.")
+    n_rows = _rows_with_weight(table, of_caller)
     starts = np.cumsum([0, *table.counts])
     layout = EncodedLayout(of_caller, net, layout.target, Split(given.parts, 0, None), starts)
     chosen = _Chosen(layout, n_rows, most, all_rows=True)
     for place, batch in table.batches(layout.columns, batch_rows_for(layout.row_bytes)):
         chosen.add(batch, place)
     return chosen.encoded(), chosen.more_bytes()
+
+
+def _rows_with_weight(table, source):
+    """The number of rows of an X_val that have weight; ValueError unless it has some."""
+    n_rows, total = 0, 0.0
+    for place, batch in table.batches(source.of_targets, _ROWS):
+        with errors_named(place.path):
+            source.weights.add(source.weights.of(batch, place))
+            weight = source.weights_of(batch, place, source.codes_of(batch, place))
+        n_rows += batch.num_rows if weight is None else int((weight >= TINY).sum())
+        total += batch.num_rows if weight is None else weight.sum()
+    if not table.n_rows:
+        raise ValueError("X_val has 0 rows: it takes 1 at least.")
+    source.weights.check()
+    if not n_rows or not has_weight(np.array([total])):
+        raise ValueError(
+            f"class_weight gives rows of y_val weights with sum {total}: it takes weights whose "
+            "sum is well above zero and finite."
+        )
+    return n_rows
 
 
 # ---- predict ----

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _core
 from .._datasets._rows import generator
+from .._datasets._source import fingerprint_of
 from .._datasets._table import errors_named
 from .._input.arrays import TINY
 from .._input.weights import product_of_weights
@@ -184,13 +185,23 @@ class Source:
     weights : Weights
     argument : str
         That of the targets.
+
+    Attributes
+    ----------
+    columns, of_targets : list of str
+        All of them; those of the targets and the weights.
     """
 
     def __init__(self, features, targets, outputs, weights, argument="y"):
         self.features, self.targets, self.weights = features, targets, weights
-        self.columns = [*features, *outputs, *([] if weights.name is None else [weights.name])]
+        self.of_targets = [*outputs, *([] if weights.name is None else [weights.name])]
+        self.columns = [*features, *self.of_targets]
         self.schema = None  # of the features, when it is known
         self._outputs, self._argument = outputs, argument
+
+    def fingerprint(self):
+        """Which columns are what, for checkpoints: pairs of texts, by name."""
+        return fingerprint_of(self._outputs, self.weights.name)
 
     @property
     def has_weights(self):
@@ -444,10 +455,8 @@ class Streamed:
         self._number = state["number"]
 
     def fingerprint(self):
-        """What tells the dataset from others: texts, as `_checkpoints.fingerprint` takes them."""
-        found = self._rows.fingerprint()
-        n_rows, n_files = sum(found["n_rows"]), len(found["files"])
-        return f"{n_rows} rows in {n_files} files", repr(found)
+        """What a checkpoint compares of the dataset: pairs of texts, by name."""
+        return self._rows.fingerprint()
 
     def plan_rows(self, n_workers):
         """Lines of a `MemoryPlan`, for so many members that train at a time."""

@@ -435,14 +435,14 @@ def _numbers(kind, cells):
         ) from None
     if values.dtype.kind == "f" and np.isinf(values).any():
         row = int(np.flatnonzero(np.isinf(values))[0])
-        raise infinite_number(values[row], row)
+        raise infinite_number(values[row], f"row {row}")
     return values
 
 
-def infinite_number(value, row):
-    """The error of a column with an infinite number."""
+def infinite_number(value, where):
+    """The error of a column with an infinite number; `where`: words for the row."""
     return ValueError(
-        f"has an infinite number, {value}, in row {row} (infinity, or a value too large "
+        f"has an infinite number, {value}, in {where} (infinity, or a value too large "
         "for float64): it takes finite numbers and NaN for a missing one"
     )
 
