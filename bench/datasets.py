@@ -132,8 +132,9 @@ def read(folder, max_memory):
     from fastbp._input.arguments import parse_max_memory
 
     draft = MLPClassifier(max_memory=max_memory)
-    learnt = _check.learn(draft, ds.dataset(folder), "y", None, True)
-    stream = _check.stream_of(draft, learnt, np.dtype("float32"), parse_max_memory(max_memory))
+    settings = {"max_memory": parse_max_memory(max_memory), "hidden_layer_sizes": (1,)}
+    learnt = _check.learn(draft, ds.dataset(folder), "y", None, True, settings)
+    stream = _check.stream_of(draft, learnt, np.dtype("float32"), settings["max_memory"])
     rows = stream.rows(BATCH, np.random.RandomState(0), 0, 0)
     begin = time.perf_counter()
     rows.begin_epoch()

@@ -36,7 +36,7 @@ class Source:
         self._runs = runs_of(kinds)
 
     def matrices(self, batch, place):
-        """The columns of X as matrices of one dtype each, in pairs (slice of `features`, matrix)."""
+        """The columns of X as matrices of one dtype each: (slice of `features`, matrix)."""
         for run in self._runs:
             part = batch.select(range(run.start, run.stop))
             yield run, matrix(self.features[run], part, place)
