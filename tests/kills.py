@@ -21,6 +21,11 @@ from checkpointed_fits import FITS, Problem, unlike
 
 INTERVAL = 0.02  # seconds between two checkpoints
 KILLS = 5  # of one fit
+ROUNDS = 20  # of all kinds of fits, after which one kill at least has left a checkpoint
+
+
+class NoCheckpoint(Exception):
+    """No kill has left anything to go on from."""
 
 
 class EndedOtherwise(Exception):
@@ -107,7 +112,9 @@ def main():
     parser.add_argument("--fits", nargs="+", choices=FITS, default=[*FITS], metavar="FIT")
     arguments = parser.parse_args()
     rng, problem, outcomes = np.random.default_rng(arguments.seed), Problem(is_large=True), []
-    while sum(n_left for *_, n_left in outcomes) < arguments.kills:
+    while (n_left := sum(n for *_, n in outcomes)) < arguments.kills:
+        if n_left == 0 and len(outcomes) >= ROUNDS * len(arguments.fits):
+            raise NoCheckpoint(f"{ROUNDS} rounds of {', '.join(arguments.fits)}")
         for name in arguments.fits:
             with tempfile.TemporaryDirectory() as folder:
                 outcomes.append(one_fit(name, problem, Path(folder), rng))

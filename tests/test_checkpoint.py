@@ -22,7 +22,7 @@ from sklearn.model_selection import GridSearchCV
 
 import fastbp
 from fastbp import MLPClassifier, MLPRegressor, TabularClassifier, _core, _fit, _loops
-from fastbp._checkpoints import evaluations, files, fingerprint, keeper
+from fastbp._checkpoints import evaluations, files, fingerprint, keeper, locks
 from fastbp._files import container
 from fastbp.tabular import _loop, _net
 
@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Training interrupted by user"),
 ]
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 SMALL = Problem(is_large=False)
 # Every chance to write is taken.
 ALWAYS = 1e-9
@@ -306,6 +307,50 @@ def test_functions_in_a_dict_count_by_their_code():
     assert fingerprint.text_of(made(2)) != fingerprint.text_of(made(3))
 
 
+def changed(value, change):
+    """A copy of which one of the last numbers is another."""
+    value = value.copy()
+    change(value)
+    return value
+
+
+def test_large_arrays_of_functions_count_by_their_values():
+    """Also where a repr or a list of them would be short of some, or take much memory."""
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+
+    def made(held):
+        return lambda output, y: output * held
+
+    def set_at(place):
+        return lambda value: value.__setitem__(place, -3)
+
+    n = 2000
+    column, names = np.arange(n), np.array([str(i) for i in range(n)])
+    table = pd.DataFrame({"a": column, "b": names})
+    rows = sparse.csr_array(column.reshape(40, 50))
+    masked = np.ma.masked_less(column, 7)
+    pairs = [
+        (column, changed(column, set_at(1500))),
+        (names, changed(names, set_at(1500))),
+        (names.astype(object), changed(names.astype(object), set_at(1500))),
+        (masked, changed(masked, lambda a: a.mask.__setitem__(1500, True))),
+        (table, changed(table, lambda t: t.isetitem(1, table["b"].where(column != 1500, "-3")))),
+        (table, table.rename(columns={"b": "c"})),
+        (table, table.set_index(column[::-1])),
+        (table["a"], changed(table["a"], set_at(1500))),
+        (pl.Series(column), pl.Series(changed(column, set_at(1500)))),
+        (rows, changed(rows, lambda a: a.data.__setitem__(1500, -3))),
+        (rows.tocoo(), changed(rows, lambda a: a.data.__setitem__(1500, -3)).tocoo()),
+    ]
+    texts = [[fingerprint.text_of(made(held)) for held in pair] for pair in pairs]
+    assert [i for i, (a, b) in enumerate(texts) if a == b] == []
+    assert [fingerprint.text_of(made(copy.deepcopy(pair[0]))) for pair in pairs] == [
+        a for a, _ in texts
+    ]
+    assert len(fingerprint.text_of(column)) < 200
+    assert fingerprint.text_of(np.arange(3)) == fingerprint.text_of([0, 1, 2])
+
+
 def test_digests_see_every_number():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 700)).astype(np.float32)  # two blocks
@@ -366,7 +411,7 @@ def test_what_takes_no_file_is_refused(tmp_path):
         (tmp_path, IsADirectoryError, "takes a file, and this is a folder"),
         (tmp_path / "none" / "state", FileNotFoundError, "No such file"),
         (f"{tmp_path}/state/", IsADirectoryError, "Is a folder, where it takes a file"),
-        ("/dev/null", OSError, "is a device or a pipe"),
+        *([("/dev/null", OSError, "is a device or a pipe")] * os.path.exists("/dev/null")),
         ("a\0b", ValueError, "checkpoint is .*without the character NUL"),
     ):
         with pytest.raises(error, match=said) as caught:
@@ -388,7 +433,8 @@ def test_a_damaged_checkpoint_is_refused(cut):
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:-9] + b"x" + whole[-8:]):
         path.write_bytes(damaged)
-        with pytest.raises(fastbp.io.FileError, match="state cannot be loaded: it is damaged"):
+        said = "checkpoint='.*state': .*state cannot be loaded: it is damaged.*remove the file"
+        with pytest.raises(fastbp.io.FileError, match=said):
             FITS["adam"](SMALL, kept(folder))
         assert path.read_bytes() == damaged
     value = files.read(path) if path.write_bytes(whole) else None
@@ -399,6 +445,25 @@ def test_a_damaged_checkpoint_is_refused(cut):
     vectors = {**value["vectors"], "params": np.zeros(3)}
     files.write(path, {**value, "vectors": vectors})
     with pytest.raises(fastbp.io.FileError, match="is damaged: its vectors are"):
+        FITS["adam"](SMALL, kept(folder))
+
+
+def test_a_checkpoint_in_a_later_container_is_one(cut, monkeypatch):
+    folder = cut("adam")
+    whole = (folder / "state").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "FORMAT", 12)
+        value = files.read(folder / "state")
+        files.write(folder / "state", value)
+    later = (folder / "state").read_bytes()
+    with pytest.raises(fastbp.io.FileError, match="later version of fastbp, in format 12.*remove"):
+        FITS["adam"](SMALL, kept(folder))
+    for n in (0, *range(8, 90), len(later)):
+        (folder / "state.part").write_bytes(later[:n])
+        files.remove_part(str(folder / "state"))
+        assert not (folder / "state.part").exists()
+    (folder / "state").write_bytes(whole.replace(b'"fastbp":"1"', b'"fastbp":"x"'))
+    with pytest.raises(ValueError, match="no checkpoint"):
         FITS["adam"](SMALL, kept(folder))
 
 
@@ -496,9 +561,9 @@ def test_what_takes_the_place_of_a_checkpoint_is_not_overwritten(in_steps, copie
 
 def test_a_full_disk_stops_a_fit_before_it_begins(monkeypatch, tmp_path):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5000))
-    for name in ("adam", "table"):
-        with pytest.raises(OSError, match=r"takes [\d,]+ bytes, where 5,000 are free") as caught:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=500))
+    for name in ("adam", "table", "lbfgs"):
+        with pytest.raises(OSError, match=r"takes [\d,]+ bytes, where 500 are free") as caught:
             FITS[name](SMALL, kept(tmp_path))
         assert caught.value.filename == str(tmp_path / "state")
     assert not [*tmp_path.iterdir()]
@@ -515,13 +580,23 @@ def test_leftovers_of_a_killed_process_do_not_pile_up(cut, tmp_path):
         assert not [*folder.iterdir()]
 
 
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_what_a_power_failure_has_left_is_removed(name, cut):
+    """Zeros in the place of what was written, in as many bytes."""
+    folder, plain = cut(name), FITS[name](SMALL, {})
+    for suffix in (".lock", ".part", *[".evaluations"] * (name == "lbfgs")):
+        (folder / f"state{suffix}").write_bytes(bytes(300))
+    assert unlike(FITS[name](SMALL, kept(folder)), plain) is None
+    assert not [*folder.iterdir()]
+
+
 def test_a_part_does_not_outlive_a_fit_that_writes_nothing(tmp_path):
     (tmp_path / "state.part").write_bytes(b"")
     FITS["adam"](SMALL, kept(tmp_path, interval=60.0))
     assert not [*tmp_path.iterdir()]
 
 
-MINE = (b"mine", b"A file of mine, longer than a number of a process." * 9, b"\0" * 300)
+MINE = (b"mine", b"A file of mine, longer than a number of a process." * 9, b"\0" * 300 + b"mine")
 
 
 @pytest.mark.parametrize("content", MINE, ids=["short", "long", "zeros"])
@@ -529,7 +604,7 @@ MINE = (b"mine", b"A file of mine, longer than a number of a process." * 9, b"\0
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_files_of_others_beside_a_checkpoint_stay(name, suffix, content, tmp_path):
     (tmp_path / f"state{suffix}").write_bytes(content)
-    with pytest.raises(ValueError, match=f"checkpoint=.*/state' needs .*{suffix}' .*Move it away"):
+    with pytest.raises(ValueError, match=f"checkpoint=.*state' needs .*{suffix}' .*Move it away"):
         FITS[name](SMALL, kept(tmp_path))
     assert (tmp_path / f"state{suffix}").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == [f"state{suffix}"]
@@ -563,8 +638,8 @@ def test_a_path_is_of_one_fit_at_a_time(tmp_path):
 def test_a_path_is_of_one_process_at_a_time(tmp_path):
     pytest.importorskip("fcntl")
     program = (
-        "import sys; from fastbp._checkpoints.locks import Lock; lock = Lock(sys.argv[1]); "
-        "print('has it', flush=True); sys.stdin.read()"
+        "import sys; from fastbp._checkpoints.locks import Lock; lock = Lock(*sys.argv[1:] * 2); "
+        "lock.take(); print('has it', flush=True); sys.stdin.read()"
     )
     path = str(tmp_path / "state")
     other = subprocess.Popen(
@@ -580,6 +655,72 @@ def test_a_path_is_of_one_process_at_a_time(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def in_child(action):
+    """Whether a forked process got through this without an exception."""
+    number = os.fork()
+    if not number:
+        code = 1
+        try:
+            action()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(number, 0)[1] == 0
+
+
+@forks
+def test_a_refused_fit_leaves_the_lock_of_the_other(tmp_path):
+    """The system takes a lock from a process that closes the file, whoever opened it."""
+    path = str(tmp_path / "state")
+
+    def refused_as_other_process():
+        with pytest.raises(ValueError, match=f"in use by another fit, of process {os.getppid()}:"):
+            locks.Lock(path, path).take()
+
+    def scorer(est, X, y):
+        with pytest.raises(ValueError, match="of this process"):
+            FITS["adam"](SMALL, kept(tmp_path))
+        outcomes.append(in_child(refused_as_other_process))
+        return est.score(X, y)
+
+    outcomes = []
+    SMALL.classifier(
+        {"scoring": scorer, "early_stopping": True, "max_iter": 1, **kept(tmp_path, 60.0)}
+    )
+    assert outcomes == [True]
+    assert not [*tmp_path.iterdir()]
+
+
+@forks
+def test_a_child_has_a_path_when_its_parent_has_given_it_up(tmp_path):
+    lock = locks.Lock(str(tmp_path / "state"), "state")
+    lock.take()
+
+    def take():
+        (tmp_path / "state.lock").unlink()  # as its parent would
+        locks.Lock(str(tmp_path / "state"), "state").take()
+        lock.release()  # nothing, in a child
+        assert (tmp_path / "state.lock").read_text() == str(os.getpid())
+
+    assert in_child(take)
+    lock.release()
+
+
+def test_errors_of_a_lock_name_what_was_given(limit, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "none" / "state")
+    with pytest.raises(FileNotFoundError) as caught:
+        FITS["adam"](SMALL, {"checkpoint": tmp_path / "link"})
+    assert caught.value.filename == str(tmp_path / "link")
+    (tmp_path / "link").unlink()
+    limit(0)
+    with pytest.raises(OSError, match="File too large") as caught:
+        FITS["adam"](SMALL, {"checkpoint": tmp_path / "state"})
+    limit(None)  # before the report of the test, which may go to a file
+    assert caught.value.filename == str(tmp_path / "state")
+    assert not [*tmp_path.iterdir()]
+
+
+@forks
 def test_a_child_that_is_forked_writes_nothing(in_steps, copies, tmp_path):
     children = []
 
@@ -590,8 +731,6 @@ def test_a_child_that_is_forked_writes_nothing(in_steps, copies, tmp_path):
                 raise SystemExit
         return est.score(X, y)
 
-    if not hasattr(os, "fork"):
-        pytest.skip("no fork")
     params = {"scoring": scorer, "early_stopping": True, **kept(tmp_path)}
     try:
         SMALL.classifier(params)
@@ -721,6 +860,34 @@ def test_what_changes_in_half_is_not_written(in_steps, copies, monkeypatch, tmp_
     before = len(copies)
     assert before == 6 and (tmp_path / "state").exists()
     assert unlike(FITS["adam"](SMALL, kept(tmp_path)), plain) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "method"),
+    [
+        ("adam", _loops.History, "mark"),
+        ("adam", _loops.Rows, "restore"),
+        ("table, members", _net.Training, "go_on"),
+        ("table, members", _loop.History, "mark"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_goes_on_in_half_is_not_written(name, where, method, when, cut, monkeypatch):
+    """An exception while a fit takes up a checkpoint leaves that as it is."""
+    folder, plain = cut(name), FITS[name](SMALL, {})
+    before, call = files.read(folder / "state"), getattr(where, method)
+    assert before["course"].get("place") or before["course"]["members"][0]["place"]
+
+    def interrupted(*arguments):
+        if when == "after":
+            call(*arguments)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(where, method, interrupted)
+        FITS[name](SMALL, kept(folder))
+    assert difference(files.read(folder / "state"), before) is None
+    assert unlike(FITS[name](SMALL, kept(folder)), plain) is None
 
 
 def test_a_fit_that_ends_leaves_no_file(tmp_path):
@@ -943,13 +1110,86 @@ def test_a_log_goes_on_when_there_is_room_again(most_waiting, limit, copies, mon
     with pytest.warns(UserWarning, match="could not be written: .*File too large"):
         plain, loss = cramped(tmp_path / "whole", limit, 5, 9)
     n = loss.n_calls
-    assert len(copies) == n - 4  # but for those without room
-    for at, known in ((5, 10), (n - 5, n)):
+    assert len(copies) == 1 + n - 4  # one as it begins, and one each but for those without room
+    for at, known in ((6, 10), (n - 4, n)):
         known = known if most_waiting > 2000 else 4
         est, loss = cramped(copies[at], limit)
         assert unlike(est, plain) is None
         assert loss.n_calls == n - known
         assert not [*copies[at].iterdir()]
+
+
+def evaluating(**params):
+    """A fit by L-BFGS whose loss counts its calls, which may raise; and that loss."""
+    loss = InterruptedLoss(at=0)
+    params = {"solver": "lbfgs", "max_iter": 6, "loss": loss, **params}
+    return loss, lambda: SMALL.regressor(params).set_params(loss="huber")
+
+
+def test_what_is_killed_before_the_interval_has_passed_loses_no_evaluation(copies, tmp_path):
+    """A checkpoint is there when the log begins, so that this is of use from its first record."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    loss, fit = evaluating(**kept(folder, 60.0))
+    log, kept_of_it = evaluations.Evaluations.remove, []
+
+    def remove(self):
+        kept_of_it.append((folder / "state.evaluations").read_bytes())
+        log(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluations.Evaluations, "remove", remove)
+        plain = fit()
+    (copy_of_it,) = copies
+    n_head, n = len(evaluations._MARK) + evaluations.TOKEN, loss.n_calls
+    record = (len(kept_of_it[0]) - n_head) // n
+    for known in (n // 2, n):
+        shutil.copy(copy_of_it / "state", folder)
+        (folder / "state.evaluations").write_bytes(kept_of_it[0][: n_head + known * record])
+        again, fit = evaluating(**kept(folder, 60.0))
+        assert unlike(fit(), plain) is None
+        assert again.n_calls == n - known
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.EIO, "Input/output error")])
+def test_an_error_while_the_log_is_opened_leaves_it(error, cut, monkeypatch):
+    folder, plain = cut("lbfgs", at=0.8), FITS["lbfgs"](SMALL, {})
+    before = (folder / "state.evaluations").read_bytes()
+
+    def opened(path, mode, **others):
+        if mode == "rb":
+            raise error
+        return open(path, mode, **others)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt, OSError):
+        patch.setattr(evaluations, "open", opened, raising=False)
+        FITS["lbfgs"](SMALL, kept(folder))
+    assert (folder / "state.evaluations").read_bytes() == before
+    assert unlike(FITS["lbfgs"](SMALL, kept(folder)), plain) is None
+
+
+@forks
+def test_a_child_that_is_forked_leaves_the_log_alone(tmp_path):
+    """It neither adds to it, nor moves the place from which its parent reads."""
+    path, points = str(tmp_path / "state"), np.arange(6.0).reshape(3, 2)
+    log = evaluations.Evaluations(path, 2, b"t" * evaluations.TOKEN)
+    log.open()
+    for point in points:
+        log.note(point, 1.0, point)
+    log.close()
+    before = (tmp_path / "state.evaluations").read_bytes()
+    log = evaluations.Evaluations(path, 2, b"t" * evaluations.TOKEN)
+    log.open()
+
+    def go_on():
+        for point in points:
+            assert log.answer(point) is None
+            log.note(point, 2.0, point)
+
+    assert in_child(go_on)
+    assert (tmp_path / "state.evaluations").read_bytes() == before
+    assert all(log.answer(point) is not None for point in points)
+    log.remove()
 
 
 def test_another_point_than_that_of_the_log_is_an_error(cut):
@@ -975,7 +1215,7 @@ def test_another_point_than_that_of_the_log_is_an_error(cut):
 # ---- kills ----
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@forks
 def test_fits_that_are_killed_end_with_the_same_bits():
     """`make test-kills` kills more of them, of all kinds."""
     program = Path(__file__).with_name("kills.py")

@@ -1,6 +1,7 @@
 """The commands ``fit`` and ``predict`` of the command line."""
 
 import csv
+import errno
 import gzip
 import importlib.util
 import io
@@ -614,6 +615,24 @@ def test_a_fit_goes_on_from_its_checkpoint(table, here, monkeypatch):
         found.estimator.estimators_[0].params, whole.estimator.estimators_[0].params
     )
     assert found.estimator.loss_curve_ == whole.estimator.loss_curve_
+
+
+def test_a_checkpoint_stays_until_the_model_is_saved(table, here, monkeypatch, capsys):
+    command = ["fit", table, "--target", "kind", "--n-estimators", "1", "--no-compare"]
+    command += ["--checkpoint", "state"]
+    make = fit._estimator
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(fit, "_estimator", lambda *a: make(*a).set_params(checkpoint_interval=1e-9))
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "save", full)
+        assert main(command) == 2
+    assert "No space left on device; the same command goes on from state" in capsys.readouterr().err
+    assert (here / "state").exists() and not list(here.glob("*.fastbp"))
+    assert main(command) == 0
+    assert not (here / "state").exists() and list(here.glob("*.fastbp"))
 
 
 def test_an_interrupted_save_leaves_what_was_there(tmp_path, classifier, monkeypatch):

@@ -165,12 +165,35 @@ def test_a_file_system_that_lacks_a_call_is_written_to(name, code, path, monkeyp
     assert fastbp.load(path) == 1
 
 
+@pytest.mark.parametrize("error", [None, OSError(errno.ENOTTY, "not of this file system")])
+def test_macos_is_asked_to_empty_the_memory_of_the_disk(error, path, monkeypatch):
+    fcntl, asked = pytest.importorskip("fcntl"), []
+
+    def noted(descriptor, command):
+        asked.append(command)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", noted)
+    fastbp.save(1, path)
+    assert asked == [51] and fastbp.load(path) == 1
+
+
 def test_permissions_that_are_right_are_left_alone(path, monkeypatch):
     fastbp.save(1, path)
     asked = []
     monkeypatch.setattr(replacing.os, "chmod", lambda *arguments: asked.append(arguments))
     fastbp.save(2, path)
     assert not asked and fastbp.load(path) == 2
+
+
+@pytest.mark.parametrize("year", [12000, 0])
+def test_a_period_that_could_not_be_loaded_is_not_saved(year, path):
+    period = pd.Period(year=year, month=1, freq="M")
+    with pytest.raises(ValueError, match=r"\[0\] is Period\(.*takes a period in the years 1 to"):
+        fastbp.save([period], path)
+    assert not path.exists()
 
 
 # ---- names and parameters of other types ----

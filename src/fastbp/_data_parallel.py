@@ -269,7 +269,7 @@ class SharedKeeper:
         """Before the first draw of the fit, which is rank 0's."""
         self._own.begin(generator)
 
-    def compare(self, fingerprint, vectors):
+    def compare(self, fingerprint, vectors, n_bytes=0):
         """Raise ValueError if the checkpoint is of another fit."""
         self._vectors = vectors
         found = fingerprint()
@@ -278,7 +278,7 @@ class SharedKeeper:
         found["ranks"] = len(every)
         for rank, rows in enumerate(every):
             found["data"] |= {f"{name} of rank {rank}": what for name, what in rows.items()}
-        self._own.compare(lambda: found, vectors)
+        self._own.compare(lambda: found, vectors, n_bytes)
 
     def go_on(self):
         """Give the vectors what the checkpoint has of them; the course of the run is returned."""

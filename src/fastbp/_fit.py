@@ -385,7 +385,8 @@ def prepare(draft, given, keeper):
             shared = (given, ranks, rows, batch_size, shared_seed, draft.shuffle)
             visited = _data_parallel.SharedRows(*shared)
         job = job._replace(rows=visited)
-        keeper.compare(partial(_fingerprint, draft, job), _loop_of(job).vectors_of(job))
+        loop, fingerprint = _loop_of(job), partial(_fingerprint, draft, job)
+        keeper.compare(fingerprint, loop.vectors_of(job), loop.bytes_beside(job))
         return job
 
 

@@ -6,7 +6,7 @@ import secrets
 import numpy as np
 
 from . import _data_parallel
-from ._checkpoints.evaluations import TOKEN
+from ._checkpoints.evaluations import TOKEN, bytes_of_record
 from ._checkpoints.keeper import copy_of
 from ._distributed import agreeing
 from ._history import History
@@ -69,8 +69,10 @@ class Course:
             self.n_known = self._estimator.n_iter_
             if job.tasks is not None:
                 job.tasks.pass_over(self.n_known)
-        self._log = job.keeper.evaluations(job.params.flat.size, bytes.fromhex(self._token))
-        self._log.open()
+        log = job.keeper.evaluations(job.params.flat.size, bytes.fromhex(self._token))
+        log.open()
+        self._log = log
+        job.keeper.write_if_due()  # it has the token, without which the log is of no use
 
     def state(self):
         """What `begin` goes on with; None before it."""
@@ -102,6 +104,11 @@ class Course:
 def vectors_of(job):
     """What training changes in place and a checkpoint needs: nothing, for it has the answers."""
     return {}
+
+
+def bytes_beside(job):
+    """What it takes beside these vectors at least: the first of the answers."""
+    return bytes_of_record(job.params.flat.size)
 
 
 def _raising_stop_iteration(function):

@@ -188,13 +188,13 @@ class Course:
         self._estimator, self._job, self._history = estimator, job, history
         self.place, self.is_whole = None, False
 
-    def mark(self):
-        """An epoch has ended, with all that belongs to it, or none has begun."""
+    def mark(self, place=None):
+        """An epoch has ended, with all that belongs to it, or none has begun; or at this place."""
         self.is_whole = False
         if self._job.keeper.is_there:
             self._history.mark()
             self._rates = self._job.optimizer.rates()
-        self.place, self.is_whole = None, True
+        self.place, self.is_whole = place, True
 
     def begin_epoch(self):
         """Draw the order of the next epoch, unless it is one that a checkpoint was in."""
@@ -231,8 +231,7 @@ class Course:
             _score_best_again(self._estimator, job)
         if job.tasks is not None:
             job.tasks.pass_over(self._estimator.n_iter_)
-        self.mark()
-        self.place = state["place"] if is_same else None
+        self.mark(state["place"] if is_same else None)
 
 
 def vectors_of(job):
@@ -245,6 +244,11 @@ def vectors_of(job):
     if job.validation is not None and job.validation.decides:
         vectors["best"] = job.validation.best
     return vectors
+
+
+def bytes_beside(job):
+    """What a checkpoint takes beside these vectors at least, as far as it is much."""
+    return 0
 
 
 def train(estimator, job):

@@ -14,6 +14,7 @@ import zlib
 
 import numpy as np
 
+from .._files.replacing import sync
 from .files import refuse_foreign
 
 _HEAD = struct.Struct("<IId")
@@ -32,6 +33,11 @@ def _is_log(start):
     return _MARK.startswith(start[: len(_MARK)])
 
 
+def bytes_of_record(n_params):
+    """What an evaluation takes in the log."""
+    return _HEAD.size + 8 * n_params
+
+
 class Evaluations:
     """Answers to read, and then to write.
 
@@ -48,22 +54,24 @@ class Evaluations:
         self._checkpoint, self._path = path, f"{path}.evaluations"
         self._n_params, self._start = n_params, _MARK + token
         self._reader = self._file = None
-        self._waiting = [(0, self._start)]  # what is still to be written, and where
+        self._waiting = []  # what is still to be written, and where
         self._end = len(self._start)  # where the next record belongs
         self._is_given_up = False
+        self._pid = os.getpid()
 
     def open(self):
-        """Open it, and begin it anew if it is of another fit."""
+        """Open it, and begin it anew if there is none, or one of another fit."""
         refuse_other_log(self._checkpoint)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             self._reader = open(self._path, "rb")  # noqa: SIM115
-            is_of_this_fit = self._reader.read(len(self._start)) == self._start
-        except OSError:
-            is_of_this_fit = False
-        if is_of_this_fit:
-            self._waiting = []
-        else:
-            self._stop_reading()
+            if self._reader.read(len(self._start)) == self._start:
+                return
+        self._stop_reading()
+        self._waiting.append((0, self._start))
+
+    def _is_in_child(self):
+        """Whether this is a child that was forked meanwhile: the file is its parent's."""
+        return os.getpid() != self._pid
 
     def _stop_reading(self):
         if self._reader is not None:
@@ -72,7 +80,7 @@ class Evaluations:
 
     def answer(self, point):
         """The loss and the gradient at this point, or None where the log has ended."""
-        if self._reader is None:
+        if self._reader is None or self._is_in_child():  # which have one place in the file
             return None
         head, grad = self._reader.read(_HEAD.size), np.empty(self._n_params)
         whole = len(head) == _HEAD.size and self._reader.readinto(memoryview(grad).cast("B"))
@@ -94,7 +102,7 @@ class Evaluations:
 
     def note(self, point, loss, grad):
         """Add what the objective has answered, now or when there is room again."""
-        if self._is_given_up:
+        if self._is_given_up or self._is_in_child():
             return
         head = _HEAD.pack(0, zlib.crc32(point), loss)
         head = _HEAD.pack(_checksum(head, grad), zlib.crc32(point), loss)
@@ -127,7 +135,7 @@ class Evaluations:
         """Let it last; OSError or ValueError if something cannot be written."""
         self._write_waiting()
         with contextlib.suppress(OSError):
-            os.fsync(self._file.fileno())
+            sync(self._file.fileno())
 
     def close(self):
         """Close the file."""

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import stat
 
 from .._files import arrays, container, plain, values
@@ -10,18 +11,26 @@ from .._files.container import FileError
 
 FORMAT = 1
 _KINDS = (*plain.KINDS, *arrays.KINDS)
-# How every checkpoint begins, but for its length and its checksum.
+# How every checkpoint begins, but for its length, its checksum and the format of the container.
 _BEFORE_CHECKSUM = b'{"__metadata__":{"crc32":"'
 _AFTER_CHECKSUM = b'","fastbp":"1","content":"{\\"checkpoint\\":'
-_START = 8 + len(_BEFORE_CHECKSUM) + 8 + len(_AFTER_CHECKSUM)  # bytes
+_FORMAT = re.compile(rb'(?<=","fastbp":")[0-9]{1,9}')
+_START = 8 + len(_BEFORE_CHECKSUM) + 8 + len(_AFTER_CHECKSUM) + 8  # bytes at most
+_PIECE = 1 << 20  # bytes
 
 
 def is_checkpoint(path):
     """Whether the file begins as a checkpoint does."""
-    n = len(_BEFORE_CHECKSUM)
     with open(path, "rb") as file:
-        start = file.read(_START)[8:]
-    return start[:n] == _BEFORE_CHECKSUM and start[n + 8 :] == _AFTER_CHECKSUM
+        _, before, after = _parts(file.read(_START))
+    return before == _BEFORE_CHECKSUM and after == _AFTER_CHECKSUM
+
+
+def _parts(start):
+    """What begins a file, in three parts: its length, and what surrounds the checksum."""
+    n = 8 + len(_BEFORE_CHECKSUM)
+    after = _FORMAT.sub(b"1", start[n + 8 :], count=1)
+    return start[:8], start[8:n], after[: len(_AFTER_CHECKSUM)]
 
 
 def refuse_other_files(path):
@@ -42,6 +51,8 @@ def refuse_other_files(path):
 def refuse_foreign(path, suffix, is_ours):
     """Raise ValueError if a file beside the checkpoint is none that fastbp has written.
 
+    One of zeros only is nobody's: a power failure leaves it of a file that was being written.
+
     Parameters
     ----------
     path : str
@@ -53,25 +64,29 @@ def refuse_foreign(path, suffix, is_ours):
     """
     name = f"{path}{suffix}"
     try:
-        is_file, start = stat.S_ISREG(os.stat(name).st_mode), b""
-        if is_file:
+        if stat.S_ISREG(os.stat(name).st_mode):
             with open(name, "rb") as file:
-                start = file.read(_START)
+                if is_ours(file.read(_START)) or _is_of_zeros(file):
+                    return
     except FileNotFoundError:
         return
-    if not is_file or not is_ours(start):
-        raise ValueError(
-            f"checkpoint={path!r} needs {name!r} for itself, where there is something that fastbp "
-            "has not written: it is left as it is. Move it away, or give checkpoint another path."
-        )
+    raise ValueError(
+        f"checkpoint={path!r} needs {name!r} for itself, where there is something that fastbp "
+        "has not written: it is left as it is. Move it away, or give checkpoint another path."
+    )
+
+
+def _is_of_zeros(file):
+    file.seek(0)
+    pieces = iter(lambda: file.read(_PIECE), b"")
+    return not any(piece.strip(b"\0") for piece in pieces)
 
 
 def _is_part(start):
     """Whether these bytes are the first ones of a checkpoint, as far as it was written."""
     if not start:
         return True
-    n = len(_BEFORE_CHECKSUM)
-    length, before, after = start[:8], start[8 : 8 + n], start[8 + n + 8 :]
+    length, before, after = _parts(start)
     is_length = len(length) == 8 and not any(length[4:])  # no header takes 4 GB
     return is_length and _BEFORE_CHECKSUM.startswith(before) and _AFTER_CHECKSUM.startswith(after)
 

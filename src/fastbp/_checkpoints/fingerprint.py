@@ -25,6 +25,7 @@ _LONGEST = 100  # characters of a text that a message shows
 _BLOCK = 1 << 23  # bytes
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DEEPEST = 3
+_MOST_OF_A_TEXT = 500  # numbers of an array that a text has one by one
 
 
 # ---- texts of parameters ----
@@ -36,7 +37,11 @@ def text_of(value, depth=_DEEPEST):
         value = value.item()
     if isinstance(value, np.random.RandomState):
         return "a RandomState"  # whose state the checkpoint has
+    if isinstance(value, np.ma.MaskedArray):
+        value = [value.data, np.ma.getmaskarray(value)]
     if isinstance(value, np.ndarray):
+        if value.size > _MOST_OF_A_TEXT and value.itemsize:
+            return " ".join(digest_of(value))
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(text_of(item, depth) for item in value)}]"
@@ -47,7 +52,21 @@ def text_of(value, depth=_DEEPEST):
         return f"{{{', '.join(items)}}}"
     if isinstance(value, FunctionType) and depth:
         return _of_function(value, depth - 1)
-    return _ADDRESS.sub("", repr(value))
+    if sparse.issparse(value):
+        rows = (value if value.ndim == 2 else value.reshape((1, -1))).tocsr()
+        return f"{value.format} of shape {value.shape}: {' '.join(digest_of(rows))}"
+    text = _ADDRESS.sub("", repr(value))
+    return text + _of_table(value, depth) if hasattr(type(value), "__array__") else text
+
+
+def _of_table(value, depth):
+    """Names, index and values of a table, such as a DataFrame, whose repr has some of them only."""
+    labels = [getattr(value, name, None) for name in ("columns", "index")]
+    try:
+        parts = [np.asarray(part) for part in (*labels, value) if not callable(part)]
+    except Exception:  # it makes no array of itself
+        return ""
+    return text_of(parts, depth)
 
 
 def _of_function(function, depth):
@@ -117,8 +136,8 @@ def digest_of(array, n_threads=1):
 
 
 def _of_block(block):
-    if block.dtype == object:
-        return _digest(text_of(block).encode())
+    if block.dtype.hasobject:
+        return _digest(text_of(block.tolist()).encode())
     return _digest(memoryview(np.ascontiguousarray(block).reshape(-1).view(np.uint8)))
 
 

@@ -10,14 +10,14 @@ from time import monotonic
 import numpy as np
 
 from .._files.checks import shown
-from .._files.container import FileError
+from .._files.container import FileAccessError, FileError
 from .._files.replacing import check_name, permissions_of
 from .._input.arguments import generator_of
 from .._warnings import warn
 from . import files
 from .evaluations import Evaluations, refuse_other_log
 from .fingerprint import differences
-from .locks import Lock, refuse_other_lock
+from .locks import Lock
 
 # What a checkpoint consists of.
 _PARTS = {
@@ -86,7 +86,7 @@ class Nobody:
     def begin(self, generator):
         """Before the first draw of the fit."""
 
-    def compare(self, fingerprint, vectors):
+    def compare(self, fingerprint, vectors, n_bytes=0):
         """Before the estimator changes: raise ValueError if the checkpoint is of another fit."""
 
     def refuse(self, why):
@@ -139,12 +139,13 @@ class Keeper(Nobody):
         self._path = os.path.realpath(self._given)  # stays, also if the folder is changed
         files.refuse_other_files(self._path)
         permissions_of(self._path, self._given)  # for its errors
-        for refuse in (refuse_other_lock, files.refuse_other_part, refuse_other_log):
-            refuse(self._path)
-        self._lock = Lock(self._path)
+        self._lock = Lock(self._path, self._given)
         try:
+            for refuse in (files.refuse_other_part, refuse_other_log):
+                refuse(self._path)
+            self._lock.take()
             files.remove_part(self._path)
-            self._read = self._checked(files.read(self._path))
+            self._read = self._checked(self._found())
         except BaseException:
             self._lock.release()
             raise
@@ -152,6 +153,16 @@ class Keeper(Nobody):
             self.goes_on = True
             self.began -= self._read["elapsed"]
         return self
+
+    def _found(self):
+        try:
+            return files.read(self._path)
+        except FileAccessError:
+            raise
+        except FileError as error:
+            raise FileError(
+                f"checkpoint={self._given!r}: {error} To begin anew, remove the file."
+            ) from error
 
     def _checked(self, read):
         if read is None:
@@ -186,7 +197,7 @@ class Keeper(Nobody):
             self._first, self._put_back = self._read["random_state"], generator.get_state()
             generator.set_state(self._first.get_state())
 
-    def compare(self, fingerprint, vectors):
+    def compare(self, fingerprint, vectors, n_bytes=0):
         """Refuse a checkpoint of another fit, and a disk without room for one of this.
 
         Parameters
@@ -195,9 +206,11 @@ class Keeper(Nobody):
             () -> dict
         vectors : dict of ndarray
             What training changes in place.
+        n_bytes : int, default=0
+            That are needed beside them at least.
         """
         self._fingerprint, self._vectors = fingerprint(), vectors
-        self._check_space()
+        self._check_space(n_bytes)
         if self._read is not None:
             found = differences(self._fingerprint, self._read["fingerprint"])
             if found:
@@ -215,9 +228,9 @@ class Keeper(Nobody):
                 "file; each fit takes a path of its own."
             )
 
-    def _check_space(self):
+    def _check_space(self, n_bytes):
         """Raise OSError unless there is room for a checkpoint."""
-        needed = sum(vector.nbytes for vector in self._vectors.values())
+        needed = n_bytes + sum(vector.nbytes for vector in self._vectors.values())
         try:
             free = shutil.disk_usage(os.path.dirname(self._path)).free
         except OSError:  # a system that does not tell
@@ -236,8 +249,13 @@ class Keeper(Nobody):
         return read["course"]
 
     def evaluations(self, n_params, token):
-        """The log of L-BFGS, which lies beside the checkpoint and ends with it."""
+        """The log of L-BFGS, which lies beside the checkpoint and ends with it.
+
+        A checkpoint is due when it begins.
+        """
         self._evaluations = Evaluations(self._path, n_params, token)
+        if not self.goes_on:
+            self.deadline = -math.inf
         return self._evaluations
 
     @contextlib.contextmanager

@@ -78,10 +78,7 @@ def run(arguments):
     model = _estimator(is_classification, categorical, arguments)
     kind = f"{len(np.unique(y))} classes" if is_classification else "regression"
     print(f"{arguments.table}: {len(X):,} rows, {len(X.names)} columns, {kind}")
-    began = time.perf_counter()
-    _train(model, X.take(train), y[train])
-    seconds = time.perf_counter() - began
-    models.save_model(models.Model(model, arguments.target, X.names), out)
+    seconds = _train(model, X.take(train), y[train], out, arguments)
     try:
         if len(test):
             _print_scores(model, X, y, train, test, is_classification, seconds, arguments)
@@ -230,11 +227,31 @@ def _is_text(cells):
     return cells.natural == "text" and not cells.means_numbers()
 
 
-def _train(model, X, y):
-    """The model's own fit, which tells its memory before it trains."""
+def _train(model, X, y, out, arguments):
+    """The model's own fit, which tells its memory before it trains; its seconds.
+
+    The model is in its file before the checkpoint goes.
+    """
+    seconds, began = 0.0, time.perf_counter()
+
+    def save():
+        nonlocal seconds
+        seconds = time.perf_counter() - began
+        _save(models.Model(model, arguments.target, X.names), out, arguments.checkpoint)
+
     model._validate_params()
     with naming_columns(X.names):
-        _fit.fit(model, X.native, y, None, (None, None, None), announce=_print_plan)
+        _fit.fit(model, X.native, y, None, (None, None, None), _print_plan, save)
+    return seconds
+
+
+def _save(model, out, checkpoint):
+    try:
+        models.save_model(model, out)
+    except ValueError as error:
+        if checkpoint is None or not Path(checkpoint).exists():
+            raise
+        raise ValueError(f"{error}; the same command goes on from {checkpoint}") from error
 
 
 def _print_plan(plan):

@@ -126,7 +126,12 @@ def _decode_interval(decoder, payload, where):
     return _pandas(where).Interval(left, right, closed=_text(payload[2], where))
 
 
+_YEARS = "a period in the years 1 to 9999"
+
+
 def _encode_period(encoder, value, where):
+    if not 1 <= value.year <= 9999:
+        raise ValueError(f"{where or 'obj'} is {value!r}: a file takes {_YEARS}.")
     return [value.ordinal, value.freqstr]
 
 
@@ -136,7 +141,7 @@ def _decode_period(decoder, payload, where):
     ordinal = _integers(payload[:1], where, 1)[0]
     made = _pandas(where).Period(ordinal=ordinal, freq=_text(payload[1], where)[:20])
     if not 1 <= made.year <= 9999:  # also of NaT, which has none
-        fail(where, payload, "a period in the years 1 to 9999")
+        fail(where, payload, _YEARS)
     return made
 
 

@@ -6,6 +6,11 @@ import os
 import secrets
 import stat
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 @contextlib.contextmanager
 def replaced(path, mode="b", part=None, **options):
@@ -83,7 +88,15 @@ def _finish(part, descriptor, permissions):
         with _where_it_can(errno.EPERM):
             os.chmod(part, permissions)
     with _where_it_can(errno.EINVAL):
-        os.fsync(descriptor)
+        sync(descriptor)
+
+
+def sync(descriptor):
+    """Let the bytes last."""
+    os.fsync(descriptor)
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, whose fsync leaves them in the memory of the disk
+        with contextlib.suppress(OSError):  # of a file system without it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
 
 
 @contextlib.contextmanager

@@ -120,23 +120,26 @@ class Job(NamedTuple):
     ranks: None = None  # this process is alone
 
 
-def fit(estimator, X, y, sample_weight, validation, announce=None):
+def fit(estimator, X, y, sample_weight, validation, announce=None, keep=lambda: None):
     """Fit an estimator; `validation` is (X_val, y_val, sample_weight_val).
 
-    ``announce(plan)`` is called with the `MemoryPlan` before training begins.
+    ``announce(plan)`` is called with the `MemoryPlan` before training begins, ``keep()`` when the
+    estimator shows the outcome: a checkpoint stays until that has returned.
     """
     refuse(type(estimator).__name__, "MLPClassifier or MLPRegressor")
     if is_dataset(X):
         from . import _stream_fit  # which needs pyarrow
 
-        _stream_fit.fit(estimator, X, y, sample_weight, validation, announce)
+        _stream_fit.fit(estimator, X, y, sample_weight, validation, announce, keep)
         return
     began = monotonic()
     with ExitStack() as stack:
         passed = X, y, sample_weight
         begun = _begin(stack, estimator, passed, validation, announce, began)
-        if begun is not None:
-            train(estimator, *begun)
+        if begun is None:
+            keep()
+        else:
+            train(estimator, *begun, keep)
 
 
 def _begin(stack, estimator, passed, validation, announce, began):
@@ -490,7 +493,7 @@ def commit(estimator, draft, fitted, job=None):
         estimator.loss_ = 0.0
 
 
-def train(estimator, job, schema):
+def train(estimator, job, schema, keep):
     """Train; the estimator shows the outcome, also of an interrupted fit."""
     if prints_lines(estimator):
         print(job.plan)
@@ -505,6 +508,8 @@ def train(estimator, job, schema):
     finally:
         vectors = [training.result() for training in job.trainings]
         estimator._fitted = _fitted(job, schema, vectors, temperature)
+    if not ending.error:
+        keep()
     if not ending.is_interrupted:
         job.keeper.end()
     if ending.error:

@@ -204,6 +204,10 @@ class Course:
             training.between_epochs()
         if self._job.streamed is not None:
             self._job.streamed.between_epochs()
+        self._note()
+
+    def _note(self):
+        """Note what the run has come to: all is as a checkpoint may have it."""
         if self._job.keeper.is_there:
             watched = self._job.watched
             self._history.mark()
@@ -241,11 +245,11 @@ class Course:
         self._history.go_on(state["attributes"])
         if job.tasks is not None:
             job.tasks.pass_over(self._estimator.n_iter_)
-        self.mark()
         for training, of_member in zip(job.trainings, state["members"], strict=True):
             training.go_on(of_member)
         if job.streamed is not None:
             job.streamed.go_on(state["streamed"])
+        self._note()
 
 
 def vectors_of(job):

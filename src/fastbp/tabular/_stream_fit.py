@@ -65,14 +65,16 @@ class Given(NamedTuple):
     max_memory: int
 
 
-def fit(estimator, dataset, y, sample_weight, validation, announce=None):
+def fit(estimator, dataset, y, sample_weight, validation, announce, keep):
     """Fit an estimator to a dataset, as `_fit.fit` does it to a table."""
     began = monotonic()
     with ExitStack() as stack:
         passed = dataset, y, sample_weight
         begun = _begin(stack, estimator, passed, validation, announce, began)
-        if begun is not None:
-            _fit.train(estimator, *begun)
+        if begun is None:
+            keep()
+        else:
+            _fit.train(estimator, *begun, keep)
 
 
 def _begin(stack, estimator, passed, validation, announce, began):
