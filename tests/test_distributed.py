@@ -567,23 +567,41 @@ def test_the_rates_of_a_schedule_are_those_of_rank_0():
     assert found[0].learning_rates_ == found[1].learning_rates_
 
 
-def test_the_points_of_lbfgs_are_those_of_rank_0(monkeypatch):
+def test_the_iterates_of_lbfgs_are_those_of_rank_0(monkeypatch):
+    """Also where the SciPy of another rank comes to other numbers on its way."""
     from scipy import optimize
 
     own = optimize.minimize
 
-    def minimize(fun, x0, **more):
-        factor = 1 + 1e-12 * active().rank
-        result = own(lambda point: fun(point * factor), x0, **more)
-        result.x = result.x * factor
-        return result
+    def minimize(fun, x0, *more, **settings):
+        factor = 1 + 1e-15 * active().rank
+
+        def other(point):
+            loss, grad = fun(point)
+            return loss, grad * factor
+
+        return own(other, x0, *more, **settings)
+
+    X, y = rows(1200)
 
     def fitted():
-        return all_well(on_ranks(2, lambda rank: make(solver="lbfgs", max_iter=9).fit(*rows())))
+        def work(rank):
+            seen = []
 
-    whole = fitted()
+            def scorer(estimator, X_val, y_val):
+                seen.append(weights_of(estimator).tobytes())
+                return 1.0
+
+            est = make(solver="lbfgs", max_iter=40, tol=0, early_stopping=True, scoring=scorer)
+            return est.fit(X[rank::2], y[rank::2], X_val=X[:9], y_val=y[:9]), seen
+
+        return zip(*all_well(on_ranks(2, work)), strict=True)
+
+    whole, _ = fitted()
     monkeypatch.setattr(optimize, "minimize", minimize)
-    assert_same_bits([*fitted(), *whole])
+    estimators, seen = fitted()
+    assert_same_bits([*estimators, *whole])
+    assert seen[0] == seen[1] and len(seen[0]) == estimators[0].n_iter_
 
 
 def test_versions_that_differ_are_named(monkeypatch):

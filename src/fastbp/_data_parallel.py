@@ -5,6 +5,7 @@ others spread theirs over all steps, so that each step has a share of every rank
 """
 
 import functools
+from contextlib import suppress
 
 import numpy as np
 import scipy
@@ -478,14 +479,13 @@ def value_and_grad(job, point, total, alpha):
     ----------
     job : Job
     point : ndarray of float64
+        The same on all ranks.
     total : float
         Weight of all rows.
     alpha : float
         The penalty: it is added up on one rank.
     """
     ranks, error = job.ranks, None
-    point = point.copy()
-    ranks.copy_first(point)  # SciPy's own arithmetic may differ in a bit on another machine
     vector = np.empty(point.size + 1)
     try:
         vector[-1] = job.trainer.value_and_grad(
@@ -509,21 +509,69 @@ def value_and_grad(job, point, total, alpha):
     return float(vector[-1]), vector[:-1]
 
 
-def copy_end(ranks, params, result):
-    """Let all ranks end where rank 0 does; RuntimeError if not all of them have come to an end.
+def minimize(ranks, by_scipy, evaluate, x0, callback, **settings):
+    """SciPy's `minimize` on rank 0; the others evaluate and iterate where it does.
+
+    So nothing depends on the arithmetic of SciPy, which on another machine may differ in a bit.
 
     Parameters
     ----------
     ranks : Ranks
-    params : ndarray
-        Those of the last iteration.
-    result : OptimizeResult
-        Of SciPy.
+    by_scipy : callable
+        `scipy.optimize.minimize`.
+    evaluate, callback : callable
+        As it takes them. They are called on all ranks, with the same points.
+    x0 : ndarray of float64
+        Where to begin.
+    **settings : object
+        The others that it takes.
+
+    Returns
+    -------
+    OptimizeResult
+        x, fun, status and message, the same on all ranks.
     """
-    ranks.exchange("the end of the iterations")
-    result.x = result.x.copy()
-    for vector in (params, result.x):
-        ranks.copy_first(vector)
+    if ranks.rank > 0:
+        return _follow(ranks, evaluate, callback, x0)
+
+    def evaluate_by_all(point):
+        _lead(ranks, "evaluate", point)
+        return evaluate(point)
+
+    def callback_by_all(intermediate_result):
+        _lead(ranks, "iterate", intermediate_result.x, fun=intermediate_result.fun)
+        callback(intermediate_result)
+
+    result = by_scipy(evaluate_by_all, x0, callback=callback_by_all, **settings)
+    ended = {name: result[name] for name in ("fun", "status", "message")}
+    _lead(ranks, "end", result.x, **ended)
+    return result
+
+
+_STEP = "a step of L-BFGS"
+
+
+def _lead(ranks, what, x, **numbers):
+    """Tell the others what rank 0 does, and where."""
+    ranks.exchange(_STEP, (what, numbers))
+    ranks.copy_first(x.copy())
+
+
+def _follow(ranks, evaluate, callback, x):
+    """Do what rank 0 does, until it has ended."""
+    from scipy.optimize import OptimizeResult
+
+    while True:
+        what, numbers = ranks.first(_STEP, None)
+        ranks.copy_first(x)
+        if what == "evaluate":
+            evaluate(x)
+            continue
+        result = OptimizeResult(x=x, **numbers)
+        if what == "end":
+            return result
+        with suppress(StopIteration):  # rank 0 ends then
+            callback(result)
 
 
 # ---- validation ----

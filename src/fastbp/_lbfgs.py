@@ -171,16 +171,16 @@ def _minimize(estimator, job, history, course, minimize):
             asked_to_end.append(ending)
             raise StopIteration
 
+    if job.ranks is not None:
+        minimize = functools.partial(_data_parallel.minimize, job.ranks, minimize)
     result = minimize(
         value_and_grad,
-        params.copy(),
+        x0=params.copy(),
         method="L-BFGS-B",
         jac=True,
         options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
         callback=callback,
     )
-    if job.ranks is not None:
-        _data_parallel.copy_end(job.ranks, params, result)
     return asked_to_end[0] if asked_to_end else _end(estimator, params, result)
 
 
