@@ -809,6 +809,28 @@ def test_an_interruption_at_the_end_is_one_for_all_ranks(at, monkeypatch, tmp_pa
     assert path.exists()  # the user may want to go on
 
 
+def test_an_interruption_after_the_checkpoint_has_gone_is_too_late(monkeypatch, tmp_path):
+    """The model is finished, and there is nothing to go on from: it must not be lost."""
+    end = keeper.Keeper.end
+
+    def interrupted(self):
+        active().interrupted = True
+        end(self)
+
+    monkeypatch.setattr(keeper.Keeper, "end", interrupted)
+    X, y = rows(40)
+
+    def work(rank):
+        est = make(max_iter=3, checkpoint=tmp_path / "checkpoint")
+        est.fit(X, y)
+        return est, active().is_finished
+
+    with pytest.warns(UserWarning, match="Ctrl-C came after the end of the training"):
+        (first, *flags), (second, *more) = all_well(on_ranks(2, work))
+    assert_same_bits([first, second])
+    assert flags == more == [False]  # the next fit hears one again
+
+
 def test_a_schedule_that_raises_on_one_rank_is_raised_by_all():
     def schedule(progress):
         return 1 - progress - 3 * active().rank

@@ -282,6 +282,7 @@ class Ranks:
         self.in_place = getattr(sys.modules.get("mpi4py.MPI"), "IN_PLACE", None)
         self.neighbours = None
         self.interrupted = False  # by Ctrl-C, which all ranks are to hear of
+        self.is_finished = False  # the model of the present fit: a Ctrl-C is too late
         self.lost = ""  # the error that has left a fit here, which the others may still be in
         self.said = None  # the values of the last exchange, also of one that raised
         self._shared = None  # the exception that all ranks raise, until they meet again
@@ -297,13 +298,13 @@ class Ranks:
             Anything that can be pickled.
         error : BaseException or None
             What has gone wrong here. It is raised, and by the others one that names this rank.
-            If nothing has, a Ctrl-C that is held has.
+            If nothing has, a Ctrl-C that is held has, unless it is too late.
         """
         if self.lost:  # and somebody has caught it: the others are in the middle of that fit
             _end_the_job(self, None)
-        if self.interrupted and error is None:
-            error = KeyboardInterrupt()
-        self.interrupted = False  # it is heard here, also if `error` is it already
+        if self.interrupted and not self.is_finished:
+            error = KeyboardInterrupt() if error is None else error
+            self.interrupted = False  # it is heard here, also if `error` is it already
         failure = None if error is None else (type(error).__name__, _kind_of(error), str(error))
         self.said = None
         answers = self.comm.allgather((name, value, failure))
@@ -361,6 +362,8 @@ class Ranks:
             if not self.is_shared(error):
                 self.lost = _text(error)
             raise
+        finally:
+            self.is_finished = False
 
     def leave(self):
         """Wait until all ranks leave, for nobody is to wait for one that has left.

@@ -683,6 +683,8 @@ def train(estimator, job):
         with alike(job.ranks):
             _data_parallel.check_same_bits(job.ranks, job.kept.flat)
     if not ending.is_interrupted:
+        if job.ranks is not None:
+            job.ranks.is_finished = True
         job.keeper.end()
     with alike(job.ranks):
         _check_outcome(job, ending, fits)
@@ -697,6 +699,8 @@ def train(estimator, job):
             warn(ending.warning, ending.category)
         if job.keeper.unsaid:
             warn(job.keeper.unsaid)
+        if job.ranks is not None and job.ranks.interrupted:
+            warn("Ctrl-C came after the end of the training, and has changed nothing.")
 
 
 def _check_outcome(job, ending, fits):
