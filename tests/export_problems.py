@@ -219,6 +219,7 @@ def plain():
     params = dict(loss="gaussian_nll", dtype="float64")
     yield "net, two means and deviations", partial(regression, 2, **params)
     yield "net, deviations whose squares are infinite", large_deviations
+    yield OVERFLOWS, sum_of_features
 
 
 def regression(n_outputs, **params):
@@ -227,6 +228,17 @@ def regression(n_outputs, **params):
     y = np.abs(X[:, :n_outputs]) + 0.1
     net = MLPRegressor(**{"hidden_layer_sizes": (6,), **SETTINGS, **params})
     return Problem(net.fit(X, y[:, 0] if n_outputs == 1 else y), new)
+
+
+OVERFLOWS = "net, deviations of the sum of the features"
+
+
+def sum_of_features():
+    """A net whose deviations are infinite where the sum of four numbers of float32 is."""
+    params = dict(loss="gaussian_nll", hidden_layer_sizes=(), dtype="float32")
+    problem = regression(1, **params)
+    problem.estimator.coefs_[0][:, 1] = 1
+    return problem
 
 
 def large_deviations():

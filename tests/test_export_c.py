@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from c_programs import compiler, finish, start
 from conftest import TOLERANCE, relative_error
-from export_problems import EVERY, is_text, number_of, text_of
+from export_problems import EVERY, OVERFLOWS, is_text, number_of, text_of
 from tabular_problems import small
 
 import fastbp
@@ -129,6 +129,12 @@ def test_a_c_file_predicts_what_the_estimator_does(models, name):
             np.testing.assert_array_equal(estimator.classes_[model.classes(rows)], predicted)
         else:
             np.testing.assert_array_equal(found > 0.5, predicted)
+
+
+def test_a_sum_that_overflows_has_an_infinite_deviation(models):
+    rows = np.array([[3e38] * 4, [-3e38] * 4])
+    deviations = Model(models, PREFIX[OVERFLOWS]).predict(rows, 2)[:, 1]
+    np.testing.assert_allclose(deviations, [np.inf, 1e-3])
 
 
 @pytest.mark.parametrize("name", EVERY)

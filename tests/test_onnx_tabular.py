@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import TOLERANCE, relative_error
-from export_problems import EVERY, number_of, text_of
+from export_problems import EVERY, OVERFLOWS, number_of, text_of
 from tabular_problems import small
 
 import fastbp
@@ -64,6 +64,12 @@ def run(estimator, X, model=None):
         shape = declared.type.tensor_type.shape.dim
         assert list(result.shape) == [n.dim_value or len(X) for n in shape], declared.name
     return {o.name: result for o, result in zip(model.graph.output, results, strict=True)}
+
+
+def test_a_sum_that_overflows_has_an_infinite_deviation():
+    rows = np.array([[3e38] * 4, [-3e38] * 4])
+    deviations = run(EVERY[OVERFLOWS].estimator, rows)["deviations"]
+    np.testing.assert_allclose(deviations[:, 0], [np.inf, 1e-3])
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -157,9 +157,9 @@ static double ${n}_probability(double z) { return 1 / (1 + exp(-z)); }
 """
 
 DEVIATION = """\
-/* sqrt(exp(z) + 1e-6), also where exp(z) is infinite and its root is not */
+/* sqrt(exp(z) + 1e-6), also where exp(z) is infinite and its root is not; from t = 2000 on it is */
 static double ${n}_deviation_of(double z) {
-    double t = z > 0 ? z : 0;
+    double t = z > 0 ? z < 2000 ? z : 2000 : 0;
     return exp(t / 2) * sqrt(exp(z - t) + 1e-6 * exp(-t));
 }
 """

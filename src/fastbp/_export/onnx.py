@@ -172,8 +172,11 @@ def _write_means_and_deviations(graph, z, n):
 
 
 def _add_deviations(graph, z):
-    """sqrt(exp(z) + 1e-6) in float64, also where exp(z) is infinite and its root is not."""
-    t = graph("Max", z, np.array([0.0]))
+    """sqrt(exp(z) + 1e-6) in float64, also where exp(z) is infinite and its root is not.
+
+    From t = 2000 on it is.
+    """
+    t = graph("Min", graph("Max", z, np.array([0.0])), np.array([2000.0]))
     least = graph("Mul", graph("Exp", graph("Neg", t)), np.array([1e-6]))
     root = graph("Sqrt", graph("Add", graph("Exp", graph("Sub", z, t)), least))
     return graph("Mul", graph("Exp", graph("Mul", t, np.array([0.5]))), root)
