@@ -411,12 +411,12 @@ def _measured(chosen):
     return {"machine": record, "networks": NETWORKS, "runs": runs}
 
 
-def main(arguments=None):
-    """Measure, print, and with --save write bench/results/mpi.md, .json and .png."""
+def _chosen(arguments):
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10, help="for each net (default: 10)")
-    parser.add_argument("--nets", nargs="+", default=[net.name for net in NETS], help="by name")
-    parser.add_argument("--ranks", nargs="+", type=int, default=RANKS, help="(default: 1 2 4)")
+    parser.add_argument("--seconds", type=float, help="for each net (default: 10)")
+    parser.add_argument("--nets", nargs="+", help="by name (default: all)")
+    parser.add_argument("--ranks", nargs="+", type=int, help="(default: 1 2 4)")
     parser.add_argument("--save", action="store_true", help="write into bench/results")
     parser.add_argument(
         "--page", action="store_true", help="measure nothing: .md and .png anew from .json"
@@ -425,19 +425,34 @@ def main(arguments=None):
     parser.add_argument("--rank-of", help=argparse.SUPPRESS)
     parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    if chosen.rank_of:
-        measure_rank(chosen.rank_of, chosen.nets, chosen.seconds, chosen.cores)
-        return
+    measured = [name for name in ("seconds", "nets", "ranks", "save") if getattr(chosen, name)]
+    if chosen.page and measured:
+        parser.error(f"--page measures nothing: it does not go with --{' --'.join(measured)}")
+    chosen.seconds = 10 if chosen.seconds is None else chosen.seconds
+    chosen.nets = chosen.nets or [net.name for net in NETS]
+    chosen.ranks = chosen.ranks or RANKS
     unknown = set(chosen.nets) - {net.name for net in NETS}
     if unknown:
         parser.error(f"--nets {' '.join(unknown)}: it takes {[net.name for net in NETS]}")
     if chosen.ranks[0] != 1 or 2 not in chosen.ranks:
         parser.error("--ranks: 1 must be the first and 2 among them, which the model is made from")
+    return chosen
+
+
+def main(arguments=None):
+    """Measure, print, and with --save write bench/results/mpi.md, .json and .png."""
+    chosen = _chosen(arguments)
+    if chosen.rank_of:
+        measure_rank(chosen.rank_of, chosen.nets, chosen.seconds, chosen.cores)
+        return
     results = json.loads((RESULTS / "mpi.json").read_text()) if chosen.page else _measured(chosen)
     text = page(results)
     print(text, end="")
-    if chosen.save or chosen.page:
+    if chosen.save:
         save("mpi", text, results)
+    if chosen.page:
+        (RESULTS / "mpi.md").write_text(text)
+    if chosen.save or chosen.page:
         picture(results, RESULTS / "mpi.png")
     if chosen.picture:
         picture(results, chosen.picture)

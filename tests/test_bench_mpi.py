@@ -55,3 +55,22 @@ def test_the_verdict_counts_the_time_of_the_software(mpi):
 
     assert "digits" in verdict(1e-6)[0]
     assert "digits" in verdict(200e-6)[2]
+
+
+@pytest.mark.parametrize("more", [["--seconds", "3"], ["--nets", "digits"], ["--save"]])
+def test_a_page_made_anew_takes_nothing_of_a_measurement(more, mpi, capsys):
+    with pytest.raises(SystemExit):
+        mpi.main(["--page", *more])
+    assert f"it does not go with {more[0]}" in capsys.readouterr().err
+
+
+def test_a_page_made_anew_leaves_what_was_measured(mpi, monkeypatch, tmp_path):
+    measured = (mpi.RESULTS / "mpi.json").read_text().replace("\n", "\n ")  # as nobody writes it
+    (tmp_path / "mpi.json").write_text(measured)
+    drawn = []
+    monkeypatch.setattr(mpi, "RESULTS", tmp_path)
+    monkeypatch.setattr(mpi, "picture", lambda results, path: drawn.append(path))
+    monkeypatch.setattr(mpi, "save", lambda *_: pytest.fail("saved"))
+    mpi.main(["--page"])
+    assert (tmp_path / "mpi.json").read_text() == measured
+    assert (tmp_path / "mpi.md").read_text().startswith("# Data parallel") and len(drawn) == 1

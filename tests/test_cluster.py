@@ -355,6 +355,22 @@ def test_a_killed_job_goes_on_with_any_number_of_ranks(rank, tmp_path):
         assert not (tmp_path / "checkpoint").exists()
 
 
+# ---- the benchmark ----
+
+
+@needs_mpi
+def test_the_benchmark_measures_ranks_and_models_more():
+    program = Path(__file__).resolve().parents[1] / "bench" / "mpi.py"
+    tiny = ["--ranks", "1", "2", "--seconds", "0.1", "--nets", "digits"]
+    done = subprocess.run(
+        [sys.executable, str(program), *tiny], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| digits, 64-64-10, 32 rows +\| +(\d) x", done.stdout, re.M)
+    assert rows == ["1", "2"], done.stdout
+    assert "64 machines" in done.stdout and "## For which nets it pays" in done.stdout
+
+
 # ---- what docs/distributed.md shows ----
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "distributed.md"
