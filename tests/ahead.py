@@ -4,6 +4,8 @@ A test with ``@waits_for(described)`` takes the fixture `ahead`, which is the `P
 `described` returns, at its end. `described` takes those parameters of the test that it names.
 Processes are started in the order of their tests: one beside the tests that run, and two
 while a test waits. Tests whose `described` gets the same parameters share one.
+
+A test marked ``alone``, whose bounds in real time are tight, begins when none runs.
 """
 
 import inspect
@@ -81,6 +83,20 @@ class Process:
         return out
 
 
+def may_be_skipped(test):
+    """Whether a mark says so, or has a text for a condition, which pytest knows the meaning of."""
+    marks = test.iter_markers("skipif")
+    return any(any(mark.args) or mark.kwargs.get("condition", False) for mark in marks)
+
+
+def process_of(test):
+    """What tells the process of a test from others, and the parameters that describe it."""
+    (described,) = test.get_closest_marker("ahead").args
+    values = test.callspec.params if hasattr(test, "callspec") else {}
+    named = {name: values[name] for name in inspect.signature(described).parameters}
+    return (described, repr(named)), named
+
+
 class Queue:
     """The processes of all tests that were chosen."""
 
@@ -88,15 +104,10 @@ class Queue:
         self.waiting, self.started = {}, {}
 
     def add(self, test):
-        """Put what a test is marked with, if anything, to the end; nothing if it is skipped."""
-        marker = test.get_closest_marker("ahead")
-        skipped = any(any(mark.args) for mark in test.iter_markers("skipif"))
-        if marker and not skipped:
-            (described,) = marker.args
-            values = test.callspec.params if hasattr(test, "callspec") else {}
-            named = {name: values[name] for name in inspect.signature(described).parameters}
-            test.process_ahead = described, repr(named)
-            self.waiting.setdefault(test.process_ahead, named)
+        """Put what a test is marked with, if anything, to the end; nothing if it may be skipped."""
+        if test.get_closest_marker("ahead") and not may_be_skipped(test):
+            key, named = process_of(test)
+            self.waiting.setdefault(key, named)
 
     def start(self, key):
         described, _ = key
@@ -117,9 +128,11 @@ class Queue:
 
     def ended(self, test):
         """Wait for the process of a test."""
-        if test.process_ahead in self.waiting:
-            self.start(test.process_ahead)
-        process = self.started[test.process_ahead]
+        key, named = process_of(test)
+        if key not in self.started:
+            self.waiting.setdefault(key, named)
+            self.start(key)
+        process = self.started[key]
         if not isinstance(process, Process):
             raise process
         deadline = time.monotonic() + process.timeout
@@ -130,6 +143,12 @@ class Queue:
             self.go_on(2)
             time.sleep(0.01)
         return process
+
+    def rest(self, seconds=60):
+        """Wait until none runs, or so long."""
+        deadline = time.monotonic() + seconds
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def end(self):
         """Kill those that nobody waits for any more."""

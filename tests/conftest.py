@@ -202,17 +202,20 @@ QUEUE = Queue()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ahead(described): waits for a process, see tests/ahead.py")
+    config.addinivalue_line("markers", "alone: no such process runs beside it")
 
 
 def pytest_collection_finish(session):
     if not session.config.option.collectonly:
         for test in session.items:
             QUEUE.add(test)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("alone"):
+        QUEUE.rest()
+    else:
         QUEUE.go_on(1)
-
-
-def pytest_runtest_logfinish():
-    QUEUE.go_on(1)
 
 
 def pytest_sessionfinish():

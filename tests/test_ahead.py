@@ -8,11 +8,11 @@ import pytest
 from ahead import Process, Queue
 
 
-def a_test(described, skipped=False, **params):
+def a_test(described, skipif=pytest.mark.skipif(False, reason=""), **params):
     """What the queue takes for a test that is marked."""
     return SimpleNamespace(
         get_closest_marker=lambda name: SimpleNamespace(args=(described,)),
-        iter_markers=lambda name: iter([SimpleNamespace(args=(skipped,))]),
+        iter_markers=lambda name: iter([skipif.mark]),
         callspec=SimpleNamespace(params=params),
     )
 
@@ -70,11 +70,34 @@ def test_a_second_one_runs_while_a_test_waits_and_tests_of_one_share_it(ended):
     assert started == [1, 2]
 
 
-def test_none_is_started_for_a_test_that_is_skipped():
+@pytest.mark.parametrize("condition", [{"condition": True}, {"condition": "sys.platform"}])
+def test_none_is_started_ahead_for_a_test_that_may_be_skipped(condition, ended):
+    """It is when the test asks for it, as one does that was not skipped."""
     queue, started = Queue(), []
-    queue.add(a_test(lambda: started.append(1), skipped=True))
-    queue.go_on(1)
+
+    def described():
+        started.append(1)
+        return Process("")
+
+    for mark in (pytest.mark.skipif(*condition.values()), pytest.mark.skipif(**condition)):
+        test = a_test(described, mark)
+        queue.add(test)
+        queue.go_on(1)
     assert not started
+    assert ended(test).printed() == ""
+
+
+def test_a_rest_lasts_until_none_runs_but_not_for_ever():
+    queue = Queue()
+    try:
+        for seconds in (0.3, 100):
+            queue.add(a_test(lambda s: Process(f"import time; time.sleep({s})"), s=seconds))
+            queue.go_on(1)
+            assert queue.running()
+            queue.rest(20 if seconds < 1 else 0.1)
+            assert bool(queue.running()) == (seconds > 1)
+    finally:
+        queue.end()
 
 
 def test_what_cannot_be_started_is_an_error_of_its_test_alone(ended):

@@ -113,6 +113,7 @@ def test_what_misses_is_marked_and_stays(calls, update, monkeypatch, capsys, our
     assert printed.strip().splitlines()[-1].startswith(last)
 
 
+@pytest.mark.alone
 def test_the_time_of_what_goes_before_a_call_does_not_count(calls):
     import time
 

@@ -81,6 +81,7 @@ def test_early_stopping_keeps_the_best_parameters():
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.alone
 def test_ctrl_c_leaves_a_usable_estimator(early_stopping):
     rng = np.random.RandomState(0)
     X, y = rng.rand(20_000, 20), rng.rand(20_000)

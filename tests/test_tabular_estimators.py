@@ -288,6 +288,7 @@ def test_rows_to_validate_on_are_checked(given, message):
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals go to main"
 )
+@pytest.mark.alone
 def test_an_interrupt_ends_the_fit_with_the_best_so_far(cls, n_estimators):
     est = small(cls, max_iter=10**6, n_estimators=n_estimators, n_threads=2)
     timer = threading.Timer(0.4, interrupt_main)

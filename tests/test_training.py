@@ -383,6 +383,7 @@ def test_ctrl_c_is_heard_within_an_epoch(n_threads):
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals go to main"
 )
+@pytest.mark.alone
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_signals_are_heard_soon_whatever_the_net(n_threads):
     """The steps of a net of two weights are all overhead: their work says nothing of their time."""
