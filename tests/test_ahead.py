@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 from ahead import Process, Queue
 
+NOT_SKIPPED = pytest.mark.skipif(False, reason="")
 
-def a_test(described, skipif=pytest.mark.skipif(False, reason=""), **params):
+
+def a_test(described, skipif=NOT_SKIPPED, **params):
     """What the queue takes for a test that is marked."""
     return SimpleNamespace(
         get_closest_marker=lambda name: SimpleNamespace(args=(described,)),

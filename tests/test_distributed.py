@@ -5,6 +5,7 @@ What several processes do is tested in test_cluster.py.
 
 import contextvars
 import copy
+import hashlib
 import os
 import signal
 import threading
@@ -21,7 +22,7 @@ import fastbp
 from fastbp import _base, _core, _data_parallel, _loops, _threads
 from fastbp._checkpoints import keeper
 from fastbp._checkpoints.files import read
-from fastbp._distributed import Ranks, active, alike
+from fastbp._distributed import Ranks, active, alike, quick_digest
 from fastbp._loops import Ending
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -556,6 +557,46 @@ def test_a_checkpoint_stays_if_the_weights_differ_at_the_end(monkeypatch, tmp_pa
     for error in on_ranks(2, lambda rank: make(**settings).fit(*rows())):
         assert isinstance(error, RuntimeError) and "different parameters" in str(error)
     assert path.exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 4095, 8192, 20_001])
+def test_a_quick_digest_tells_vectors_of_other_bits_apart(n, dtype):
+    vector = np.random.default_rng(0).normal(size=n).astype(dtype)
+    others = [vector[:-1], np.append(vector, vector.dtype.type(0))]
+    for place in {0, n // 2, n - 1} if n else ():
+        others.append(vector.copy())
+        others[-1][place] = np.nextafter(vector[place], 9)
+    others.append(vector + np.spacing(vector))
+    found = {quick_digest(other, other[:1]) for other in others}
+    assert quick_digest(vector, vector[:1]) == quick_digest(vector.copy(), vector[:1])
+    assert (quick_digest(vector, vector[:1]) in found) == (n == 0)
+
+
+def test_the_weights_are_compared_without_a_hash_of_all_their_bytes(monkeypatch):
+    """An epoch of `partial_fit` may be one mini-batch, and a hash takes as long as that."""
+    own, hashed = hashlib.blake2b, []
+
+    class Counting:
+        def __init__(self, *data, **settings):
+            self._own = own(*data, **settings)
+
+        def update(self, data):
+            hashed.append(memoryview(data).nbytes)
+            self._own.update(data)
+
+        def hexdigest(self):
+            return self._own.hexdigest()
+
+    monkeypatch.setattr(hashlib, "blake2b", Counting)
+    X, y = rows(BATCH)
+
+    def work(rank):
+        est = make(hidden_layer_sizes=(400, 400))
+        return est.partial_fit(X, y).partial_fit(X, y)
+
+    found = all_well(on_ranks(2, work))
+    assert 0 < sum(hashed) < weights_of(found[0]).nbytes
 
 
 def test_the_rates_of_a_schedule_are_those_of_rank_0():

@@ -13,7 +13,7 @@ import scipy
 from . import _core
 from ._checkpoints import keeper
 from ._checkpoints.fingerprint import OF_ROWS
-from ._distributed import active, alike, digest
+from ._distributed import active, alike, digest, quick_digest
 from ._losses import means, r2, r2_of_means
 from ._validation import Validation
 from ._version import __version__
@@ -210,7 +210,7 @@ def begin(ranks, draft, given, params, random_state):
         ranks.copy_first(params.flat)
     optimizer = getattr(draft, "_optimizer", None) if given.one_epoch else None
     state = () if optimizer is None else (*optimizer.state, np.array(optimizer.t))
-    ranks.compare("parameters", {"the digest of the weights": digest(params.flat, *state)})
+    ranks.compare("parameters", {"the digest of the weights": quick_digest(params.flat, *state)})
     return ranks.first("a seed", int(random_state.randint(1, np.iinfo(np.int32).max)))
 
 
@@ -401,7 +401,7 @@ def epoch(job, course, arguments):
         if not n_met():  # it was raised before the core, where the others wait in their first step
             ranks.add_up(np.full(job.trainer.n_params + 1, np.nan, job.params.flat.dtype))
     ended = finite and reduction.step < rows.n_steps  # by its own clock
-    said = (job.trainer.loss_sum, finite, ended, digest(job.params.flat))
+    said = (job.trainer.loss_sum, finite, ended, quick_digest(job.params.flat))
     try:
         every = ranks.exchange("an epoch", said, error)
     finally:
@@ -451,7 +451,7 @@ def ending_with_late_interruption(ranks, ending):
 
 def check_same_bits(ranks, vector):
     """RuntimeError unless all ranks have the same parameters."""
-    _check_same(ranks.exchange("the parameters", digest(vector)))
+    _check_same(ranks.exchange("the parameters", quick_digest(vector)))
 
 
 def _check_same(digests):

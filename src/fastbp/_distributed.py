@@ -264,6 +264,24 @@ def digest(*arrays):
     return found.hexdigest()
 
 
+_LANES = 4096  # of 64 bits, which are added up each for itself
+
+
+def quick_digest(*arrays):
+    """The same of arrays that differ, if at all, in many numbers, or by little: as fast as memory.
+
+    It is the digest of sums of their bits, which a few differences could leave as they are only
+    where they cancel each other in the same lane.
+    """
+    parts, size = [], 8 * _LANES
+    for array in arrays:
+        bits = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        whole = len(bits) // size * size
+        lanes = bits[:whole].view(np.uint64).reshape(-1, _LANES)
+        parts += [np.array(whole // size), lanes.sum(axis=0), bits[whole:]]
+    return digest(*parts)
+
+
 class Ranks:
     """The ranks of a communicator, as one of them sees the others.
 
