@@ -287,7 +287,7 @@ def test_messages_take_no_time_for_what_is_in_arrays(message):
         ({"numpy.ndarray": {"dtype": "<U99999999", "shape": [1], "items": ["a"]}}, "width"),
         ({"numpy.ndarray": {"dtype": "<U1", "shape": [1], "items": [1]}}, "texts"),
         ({"numpy.ndarray": {"dtype": "<i8", "shape": [1], "items": [1]}}, "of texts or objects"),
-        ({"numpy scalar": {"dtype": "|i1", "value": 1000}}, "out of bounds"),
+        ({"numpy scalar": {"dtype": "|i1", "value": 1000}}, "a number that int8 has"),
         ({"numpy scalar": {"dtype": "<f4", "value": True}}, "a number of dtype float32"),
         ({"date": "2020-13-01"}, "month"),
         ({"timedelta": [10**12, 0, 0]}, "timedelta"),

@@ -160,9 +160,13 @@ def _decode_scalar(decoder, payload, where):
         if dtype.kind in "mM":
             made = np.int64(value).view(dtype.newbyteorder("="))
             return _with_unit(made, where)
-        with np.errstate(over="ignore"):
-            made = np.array(value, dtype=dtype)[()]
-        if made.item() != value and value == value:
+        try:
+            with np.errstate(over="ignore"):
+                made = np.array(value, dtype=dtype)[()]
+            exact = made.item() == value or value != value
+        except OverflowError:  # of NumPy 2; before, such numbers are wrapped
+            exact = False
+        if not exact:
             fail(where, value, f"a number that {dtype} has")
         return made
     array = _decode_array(decoder, payload, where)
