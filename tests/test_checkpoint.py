@@ -351,6 +351,32 @@ def test_large_arrays_of_functions_count_by_their_values():
     assert fingerprint.text_of(np.arange(3)) == fingerprint.text_of([0, 1, 2])
 
 
+def test_tables_count_by_their_values_however_they_are_shown():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    frame = pd.DataFrame({f"column {i}": [i, i + 1.5] * 50 for i in range(9)})
+    kinds = frame["column 0"].astype(str).astype("category")
+    tables = [frame, frame["column 1"], frame.columns, kinds, pl.DataFrame(np.ones((60, 9)))]
+    wide = [fingerprint.text_of(value) for value in tables]
+    with pd.option_context("display.max_columns", 4, "display.max_rows", 7, "display.width", 20):
+        with pd.option_context("display.max_seq_items", 1), pl.Config(tbl_cols=3, tbl_rows=4):
+            assert [fingerprint.text_of(value) for value in tables] == wide
+    other_order = kinds.cat.reorder_categories(kinds.cat.categories[::-1])
+    others = [
+        frame.rename_axis("rows"),
+        *(pd.MultiIndex.from_tuples([(1, 2)], names=[*names]) for names in ("ab", "ac")),
+        frame.astype({"column 0": "float32"}),
+        frame["column 1"].rename("other"),
+        other_order,
+        other_order.to_frame(),
+        kinds.to_frame(),
+        kinds.array,
+        pl.Series("a", [1, 2]),
+        pl.Series("b", [1, 2]),
+        pl.Series("b", [1, 2], pl.Int8),
+    ]
+    assert len({*wide, *map(fingerprint.text_of, others)}) == len(tables) + len(others)
+
+
 def test_digests_see_every_number():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3000, 700)).astype(np.float32)  # two blocks
@@ -689,6 +715,26 @@ def test_a_refused_fit_leaves_the_lock_of_the_other(tmp_path):
     )
     assert outcomes == [True]
     assert not [*tmp_path.iterdir()]
+
+
+@forks
+def test_a_lock_that_has_two_names_is_one(tmp_path):
+    """As "state" and "State" are on a file system that does not tell them apart."""
+    path, other = (str(tmp_path / name) for name in ("state", "other"))
+
+    def refused_as_other_process():
+        with pytest.raises(ValueError, match=f"in use by another fit, of process {os.getppid()}:"):
+            locks.Lock(path, path).take()
+
+    lock, refused = locks.Lock(path, path), locks.Lock(other, other)
+    lock.take()
+    os.link(f"{path}.lock", f"{other}.lock")
+    with pytest.raises(ValueError, match="other' is in use by another fit, of this process"):
+        refused.take()
+    refused.release()
+    assert in_child(refused_as_other_process)
+    lock.release()
+    assert [file.name for file in tmp_path.iterdir()] == ["other.lock"]
 
 
 @forks

@@ -21,6 +21,7 @@ from fastbp import _history
 from fastbp.__main__ import main
 from fastbp._commands import fit, models, predict, reading, scores
 from fastbp._files import replacing
+from fastbp.tabular import _net
 
 # A model of few epochs: what it learns is tested elsewhere.
 SHORT = ["--max-time", "0.3", "--no-compare"]
@@ -617,22 +618,31 @@ def test_a_fit_goes_on_from_its_checkpoint(table, here, monkeypatch):
     assert found.estimator.loss_curve_ == whole.estimator.loss_curve_
 
 
-def test_a_checkpoint_stays_until_the_model_is_saved(table, here, monkeypatch, capsys):
+@pytest.mark.parametrize("interval", [1e-9, 60.0])
+def test_a_checkpoint_stays_until_the_model_is_saved(interval, table, here, monkeypatch, capsys):
     command = ["fit", table, "--target", "kind", "--n-estimators", "1", "--no-compare"]
-    command += ["--checkpoint", "state"]
+    assert main([*command, "--out", "whole.fastbp"]) == 0
+    command += ["--checkpoint", "state", "--out", "found.fastbp"]
     make = fit._estimator
 
     def full(*arguments):
+        assert (here / "state").exists() is (interval < 1)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(fit, "_estimator", lambda *a: make(*a).set_params(checkpoint_interval=1e-9))
+    monkeypatch.setattr(
+        fit, "_estimator", lambda *a: make(*a).set_params(checkpoint_interval=interval)
+    )
     with monkeypatch.context() as patch:
         patch.setattr(models, "save", full)
         assert main(command) == 2
     assert "No space left on device; the same command goes on from state" in capsys.readouterr().err
-    assert (here / "state").exists() and not list(here.glob("*.fastbp"))
-    assert main(command) == 0
-    assert not (here / "state").exists() and list(here.glob("*.fastbp"))
+    assert (here / "state").exists() and not (here / "found.fastbp").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(_net.Training, "_updates", None)  # there is nothing left to train
+        assert main(command) == 0
+    assert not (here / "state").exists()
+    whole, found = (models.load_model(f"{name}.fastbp").estimator for name in ("whole", "found"))
+    np.testing.assert_array_equal(found.estimators_[0].params, whole.estimators_[0].params)
 
 
 def test_an_interrupted_save_leaves_what_was_there(tmp_path, classifier, monkeypatch):

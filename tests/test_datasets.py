@@ -479,6 +479,29 @@ def test_rows_to_hold_out_are_drawn_once_for_many_batches_of_a_block(monkeypatch
     assert left_out.mask(Place(2, 0, "", None), 40).sum() == 4
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.8])
+@pytest.mark.parametrize(
+    ("cls", "target"),
+    [(MLPRegressor, "height"), (MLPClassifier, "up"), (MLPClassifier, ["up", "down"])],
+)
+def test_blocks_may_be_too_small_to_hold_out_a_row_or_to_keep_one(cls, target, fraction):
+    names = [*FEATURES, *([target] if isinstance(target, str) else target), "weight"]
+    table = pa.table({name: COLUMNS[name][:60] for name in names})
+    given = settings(early_stopping=True, validation_fraction=fraction, batch_size=4)
+    scored = []
+
+    def scorer(estimator, X, y):
+        scored.append(len(y))
+        return estimator.score(X, y)
+
+    for rows in (1, 5):
+        dataset = ds.dataset(table.to_batches(max_chunksize=rows))
+        for scoring in (None, scorer):
+            model = cls(**given, scoring=scoring).fit(dataset, target, sample_weight="weight")
+            assert model.t_ == 3 * (60 - 60 * fraction)
+    assert set(scored) == {60 * fraction}
+
+
 def test_a_class_of_which_all_rows_are_held_out_is_told(tmp_path):
     table = pa.table({"x": X[:20, 0], "y": np.arange(20)})
     pq.write_table(table, tmp_path / "rare.parquet")
@@ -764,6 +787,13 @@ def test_columns_that_cannot_be_trained_on_are_named(tmp_path, arrays, message):
     with pytest.raises((TypeError, ValueError), match=message):
         model.fit(dataset, "y", "w" if "w" in arrays else None)
     assert vars(model) == before
+
+
+def test_rows_in_memory_are_named_by_their_block():
+    table = pa.table({"a": with_value(np.nan), "y": Y})
+    dataset = ds.dataset(table.to_batches(max_chunksize=30))
+    with pytest.raises(ValueError, match="has nan in row 27 of block 1 of the rows in memory$"):
+        MLPClassifier(**settings()).fit(dataset, "y")
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
@@ -1092,6 +1122,16 @@ def test_the_fingerprint_tells_of_other_rows_in_memory():
     assert found[0] == found[1] and len(set(found)) == 3
 
 
+@pytest.mark.parametrize("name", ["a", "y"])
+def test_it_tells_of_other_values_of_a_dictionary(name):
+    found = []
+    for values in (["u", "v"], ["u", "v"], ["v", "u"]):
+        arrays = {"a": ONES, "y": Y, name: pa.DictionaryArray.from_arrays(Y, values)}
+        table = Table(ds.dataset(pa.table(arrays)))
+        found.append(table.fingerprint()["in memory"])
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_dataset_to_validate_on_goes_with_a_dataset(labels):
     with pytest.raises(TypeError, match="X_val is a dataset, which it takes only where X is one"):
         MLPClassifier().fit(X, COLUMNS["label"], X_val=labels, y_val="label")
@@ -1176,6 +1216,32 @@ def test_a_checkpoint_of_a_map_is_of_its_order(mapped, little_memory, monkeypatc
             MLPClassifier(**given).fit(**data)
     with pytest.warns(UserWarning, match="interrupted"):
         MLPClassifier(**given).fit(**data)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_without_an_order_of_its_own_a_map_may_fit_or_not(
+    mapped, little_memory, early_stopping, monkeypatch, tmp_path
+):
+    def interrupted(estimator, X, y):
+        raise KeyboardInterrupt
+
+    given = settings(scoring=interrupted, checkpoint=tmp_path / "state")
+    given["early_stopping"] = early_stopping
+    data = {"X": mapped, "y": COLUMNS["label"]}
+    if not early_stopping:
+        data |= {"X_val": X, "y_val": COLUMNS["label"]}
+    with pytest.warns(UserWarning, match="interrupted"):
+        MLPClassifier(**given).fit(**data)
+    monkeypatch.setattr(_maps, "_WINDOW", 140 * X[0].nbytes)
+    with pytest.warns(UserWarning, match="interrupted"):
+        MLPClassifier(**given).fit(**data)
+    monkeypatch.setattr(_maps, "memory_of_machine", lambda: 4 * X.nbytes)
+    if early_stopping:  # rows held out are in another order
+        with pytest.raises(ValueError, match="a memory map .* has none, the checkpoint rows as"):
+            MLPClassifier(**given).fit(**data)
+    else:
+        with pytest.warns(UserWarning, match="interrupted"):
+            MLPClassifier(**given).fit(**data)
 
 
 @pytest.mark.parametrize(

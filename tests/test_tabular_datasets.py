@@ -14,8 +14,9 @@ from test_checkpoint import ALWAYS, InSteps
 import fastbp
 from fastbp import TabularClassifier, TabularRegressor
 from fastbp._checkpoints import files
-from fastbp.tabular import _net
+from fastbp.tabular import _fit, _net
 from fastbp.tabular._encoding import Encoding
+from fastbp.tabular._loop import Watched
 from fastbp.tabular._statistics import LabelPass, TablePass, row_keys
 from fastbp.tabular._table import _opened, fit_schema
 from fastbp.tabular._targets import mean_and_deviation
@@ -212,6 +213,11 @@ def _written(path, rows, rows_of_file=200, row_group_size=100):
 def _in_memory(rows):
     """X and y of an Arrow table."""
     return rows.drop_columns(["y"]), rows["y"].to_numpy()
+
+
+def _weighted(rows):
+    """An Arrow table with a column "weight" more."""
+    return rows.append_column("weight", pa.array(np.linspace(0.5, 2, len(rows))))
 
 
 def _with(rows, name, values):
@@ -581,11 +587,14 @@ def test_the_plan_has_an_order_for_each_member_that_trains_at_a_time(n_threads, 
     assert buffers.shape == plans[1]["buffers of rows"].shape
 
 
+@pytest.mark.parametrize("weight", [None, "weight"])
 @pytest.mark.parametrize("n_estimators", [1, 3])
-def test_the_plan_has_all_arrays_of_the_rows_watched(n_estimators, tmp_path, monkeypatch):
+def test_the_plan_has_all_arrays_of_the_rows_watched(n_estimators, weight, tmp_path, monkeypatch):
     monkeypatch.setattr(_stream_fit, "_FEWEST_WATCHED", 0)
     monkeypatch.setattr(_stream_fit, "_BYTES_WATCHED", 3600)
-    dataset, room, places = _written(tmp_path, _arrow(2000), rows_of_file=1000), [], []
+    rows, room, places, weights = _arrow(2000), [], [], []
+    rows = rows if weight is None else _weighted(rows)
+    dataset = _written(tmp_path, rows, rows_of_file=1000)
     watched, chosen = _stream_fit.Watched, _stream_fit._Chosen
 
     class Chosen(chosen):
@@ -595,15 +604,21 @@ def test_the_plan_has_all_arrays_of_the_rows_watched(n_estimators, tmp_path, mon
 
     def noted(rows, orders, *more):
         places.extend(order for order in orders if order is not None)
-        return watched(rows, orders, *more)
+        made = watched(rows, orders, *more)
+        if made._weight is not None and made._weight is not rows.weight:
+            weights.append(made._weight)
+        return made
 
     monkeypatch.setattr(_stream_fit, "_Chosen", Chosen)
     monkeypatch.setattr(_stream_fit, "Watched", noted)
-    est = small(TabularClassifier, n_estimators=n_estimators, max_iter=1).fit(dataset, "y")
-    names = ("positions watched", "y watched", "places of rows watched")
+    est = small(TabularClassifier, n_estimators=n_estimators, max_iter=1)
+    est.fit(dataset, "y", sample_weight=weight)
+    names = ("positions", "y", "sample_weight", "places of rows", "weights")
+    names = [f"{name} watched" for name in names]
     planned = sum(row.bytes for row in est.memory_plan_.rows if row.name in names)
-    assert planned == sum(a.nbytes for a in (*room, *places))
+    assert planned == sum(a.nbytes for a in (*room, *places, *weights))
     assert len(places) == (n_estimators if n_estimators > 1 else 0)
+    assert len(weights) == (n_estimators > 1 and weight is not None)
 
 
 def test_a_fit_of_several_members_stays_within_max_memory(tmp_path, monkeypatch):
@@ -633,14 +648,18 @@ def test_a_fit_of_several_members_stays_within_max_memory(tmp_path, monkeypatch)
 @both
 def test_a_random_part_is_watched_of_more_rows_than_fit(cls, tmp_path, monkeypatch):
     monkeypatch.setattr(_stream_fit, "_FEWEST_WATCHED", 0)
-    monkeypatch.setattr(_stream_fit, "_BYTES_WATCHED", 8000)
-    dataset = _written(tmp_path, _arrow(2000, cls=cls))
-    own = {"X_val": dataset, "y_val": "y"}
-    for n_estimators, share, given in [(1, 0.2, {}), (3, 0.2, {}), (4, 0.5, {}), (8, 0.2, own)]:
+    rows = _arrow(2000, cls=cls)
+    dataset, weighted = _written(tmp_path / "1", rows), _written(tmp_path / "2", _weighted(rows))
+    own, by_weight = {"X_val": dataset, "y_val": "y"}, {"sample_weight": "weight"}
+    given_to_fits = [(1, 0.2, {}), (3, 0.2, {}), (4, 0.5, {}), (4, 0.5, by_weight), (8, 0.2, own)]
+    for n_estimators, share, given in given_to_fits:
+        n_bytes = 80000 if given is by_weight else 8000  # so many that few are spared
+        monkeypatch.setattr(_stream_fit, "_BYTES_WATCHED", n_bytes)
         est = small(cls, n_estimators=n_estimators, max_iter=1, validation_fraction=share)
-        plan = est.fit(dataset, "y", **given).memory_plan_
+        plan = est.fit(weighted if given is by_weight else dataset, "y", **given).memory_plan_
         # Of the rows that are expected, four deviations are spared.
-        assert 0.5 * 8000 < sum(r.bytes for r in plan.rows if r.name.endswith("watched")) <= 8000
+        planned = sum(r.bytes for r in plan.rows if r.name.endswith("watched"))
+        assert 0.5 * n_bytes < planned <= n_bytes
         assert len(est.validation_scores_) == 1
         if n_estimators == 1:
             (watched,) = [r for r in plan.rows if r.name == "positions watched"]
@@ -776,6 +795,60 @@ class _Interrupt:
             return loss
 
         monkeypatch.setattr(_stream_rows.StreamedTraining, "_updates", counted)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("is_finite", [False, True])
+@pytest.mark.parametrize("n_estimators", [1, 3])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_outcome_that_cannot_be_kept_is_in_the_checkpoint(
+    n_estimators, is_finite, on_disk, tmp_path, monkeypatch, small_buffers
+):
+    X, y = (_written(tmp_path / "rows", _arrow()), "y") if on_disk else _in_memory(_arrow())
+    updates, seeds = _net.Training._updates, []
+
+    def made(training, *given):
+        loss = updates(training, *given)
+        seeds.append(training._seed)
+        if not is_finite and training._seed == seeds[0] and training._t >= 60:
+            training.finite = False
+        return loss
+
+    def fit(keep, **params):
+        params |= {"n_estimators": n_estimators, "learning_rate_init": 0.1, "max_iter": 40}
+        est = small(TabularClassifier, n_iter_no_change=2, **params)
+        _fit.fit(est, X, y, None, (None, None, None), None, keep)
+        return est
+
+    def failing():
+        raise OSError("no space")
+
+    monkeypatch.setattr(_net.Training, "_updates", made)
+    plain = fit(lambda: None)
+    assert plain.best_iter_ < plain.n_iter_ < 40
+    path = tmp_path / "state"
+    with pytest.raises(OSError, match="no space"):
+        fit(failing, checkpoint=path)
+    monkeypatch.setattr(_net.Training, "_updates", None)  # there is nothing left to train
+    again = fit(lambda: None, checkpoint=path)
+    assert _unlike(again, plain) == [] and not path.exists()
+    assert again._fitted.temperature == plain._fitted.temperature
+
+
+def test_an_interrupt_after_training_leaves_a_checkpoint(tmp_path, monkeypatch):
+    X, y = _in_memory(_arrow())
+    plain = small(TabularClassifier).fit(X, y)
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watched, "temperature", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small(TabularClassifier, checkpoint=tmp_path / "state").fit(X, y)
+    monkeypatch.setattr(_net.Training, "_updates", None)  # there is nothing left to train
+    again = small(TabularClassifier, checkpoint=tmp_path / "state").fit(X, y)
+    assert _unlike(again, plain) == []
 
 
 def _unlike(one, other):

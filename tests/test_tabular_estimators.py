@@ -374,7 +374,7 @@ def test_what_verbose_prints(cls, capsys):
 
 
 SHARED = ("columns", "positions", "codes", "y", "sample_weight")
-SHARED += ("z watched", "order watched", "codes watched")
+SHARED += ("z watched", "order watched", "codes watched", "weights watched")
 
 
 @both

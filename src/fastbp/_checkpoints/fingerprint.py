@@ -55,18 +55,28 @@ def text_of(value, depth=_DEEPEST):
     if sparse.issparse(value):
         rows = (value if value.ndim == 2 else value.reshape((1, -1))).tocsr()
         return f"{value.format} of shape {value.shape}: {' '.join(digest_of(rows))}"
-    text = _ADDRESS.sub("", repr(value))
-    return text + _of_table(value, depth) if hasattr(type(value), "__array__") else text
+    table = _of_table(value, depth) if hasattr(type(value), "__array__") else ""
+    if table and _is_shown_by_options(value):
+        return f"{type(value).__module__}.{type(value).__qualname__} {table}"
+    return _ADDRESS.sub("", repr(value)) + table
 
 
 def _of_table(value, depth):
-    """Names, index and values of a table, such as a DataFrame, whose repr has some of them only."""
-    labels = [getattr(value, name, None) for name in ("columns", "index")]
+    """Labels, types and values of a table, such as a DataFrame, of which a repr has only some."""
     try:
-        parts = [np.asarray(part) for part in (*labels, value) if not callable(part)]
+        labels = [getattr(value, name, None) for name in ("columns", "index", "name", "names")]
+        types = getattr(value, "dtypes", getattr(value, "dtype", None))
+        types = [[str(kind), getattr(kind, "categories", None)] for kind in np.ravel(types)]
+        parts = [*(label for label in labels if not callable(label)), types, np.asarray(value)]
     except Exception:  # it makes no array of itself
         return ""
     return text_of(parts, depth)
+
+
+def _is_shown_by_options(value):
+    """Whether the repr is another one in a narrower terminal, or after an option was set."""
+    modules = {cls.__module__.partition(".")[0] for cls in type(value).__mro__}
+    return not modules.isdisjoint(("pandas", "polars"))
 
 
 def _of_function(function, depth):

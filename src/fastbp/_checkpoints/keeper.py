@@ -96,6 +96,10 @@ class Nobody:
         """Around the training; ``course()`` is the state of the run, None where it has none."""
         return contextlib.nullcontext()
 
+    def ending(self):
+        """Around what comes after training, before `end`."""
+        return contextlib.nullcontext()
+
     def write_if_due(self):
         """Between two steps."""
 
@@ -258,11 +262,15 @@ class Keeper(Nobody):
             self.deadline = -math.inf
         return self._evaluations
 
-    @contextlib.contextmanager
     def following(self, course):
         """Around the training: what interrupts it leaves a checkpoint of where it was."""
         self._course = course
         self.deadline = monotonic() + self._interval
+        return self.ending()
+
+    @contextlib.contextmanager
+    def ending(self):
+        """Around what comes after training: what interrupts it leaves a checkpoint of its end."""
         try:
             yield
         except BaseException:

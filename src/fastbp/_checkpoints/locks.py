@@ -62,10 +62,12 @@ class Lock:
         Raises
         ------
         ValueError
-            Another process has it, or the file is none that a lock has written.
+            Another fit has it, or the file is none that a lock has written.
         OSError
             No file can be written there.
         """
+        if self._is_taken_by_another_name():
+            raise self._in_use("of this process")
         refuse_foreign(self._path, ".lock", _is_number)
         while self._file is None:
             with naming(self._given, self._name):
@@ -81,6 +83,16 @@ class Lock:
                 if self._file is None:
                     file.close()
         self._note_process()
+
+    def _is_taken_by_another_name(self):
+        """Whether the file is open here for another path, as "State" where case does not matter."""
+        try:
+            mine = os.stat(self._name)
+        except OSError:
+            return False
+        files = (lock._file for lock in [*_ours.values()])
+        is_open = (file for file in files if file is not None and not file.closed)
+        return any(os.path.samestat(os.fstat(file.fileno()), mine) for file in is_open)
 
     def _note_process(self):
         """Write the number of this process, which shows that there is room on the disk."""

@@ -227,6 +227,10 @@ def _is_text(cells):
     return cells.natural == "text" and not cells.means_numbers()
 
 
+class _NotSavedError(Exception):
+    """The model cannot be written."""
+
+
 def _train(model, X, y, out, arguments):
     """The model's own fit, which tells its memory before it trains; its seconds.
 
@@ -237,21 +241,21 @@ def _train(model, X, y, out, arguments):
     def save():
         nonlocal seconds
         seconds = time.perf_counter() - began
-        _save(models.Model(model, arguments.target, X.names), out, arguments.checkpoint)
+        try:
+            models.save_model(models.Model(model, arguments.target, X.names), out)
+        except ValueError as error:
+            raise _NotSavedError(str(error)) from error
 
     model._validate_params()
-    with naming_columns(X.names):
-        _fit.fit(model, X.native, y, None, (None, None, None), _print_plan, save)
-    return seconds
-
-
-def _save(model, out, checkpoint):
     try:
-        models.save_model(model, out)
-    except ValueError as error:
-        if checkpoint is None or not Path(checkpoint).exists():
-            raise
-        raise ValueError(f"{error}; the same command goes on from {checkpoint}") from error
+        with naming_columns(X.names):
+            _fit.fit(model, X.native, y, None, (None, None, None), _print_plan, save)
+    except _NotSavedError as error:
+        checkpoint, hint = arguments.checkpoint, ""
+        if checkpoint is not None and Path(checkpoint).exists():
+            hint = f"; the same command goes on from {checkpoint}"
+        raise ValueError(f"{error}{hint}") from error
+    return seconds
 
 
 def _print_plan(plan):

@@ -175,6 +175,8 @@ def _rows_read(stream, source, targets, left_out, n, wants_labels):
             mask = left_out.mask(place, batch.num_rows)
             weight = layout.weights_of(batch, place)
             other_weight += 0.0 if weight is None else weight[~mask].sum()
+            if not mask.any():
+                continue
             batch, place = batch.filter(mask), place.of(np.flatnonzero(mask))
         layout.write(arrays, at, batch, place)
         of_y = source.targets(batch, place)

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from ._columns import plain
+
 # Bytes that are asked of a Parquet file at a time, for each column.
 _BUFFER = 64 << 10
 # A page and a dictionary of Parquet have at most so many bytes, as pyarrow and others write them.
@@ -43,7 +45,7 @@ class Place(NamedTuple):
 
     block: int
     row: int  # of the block, the first of the batch; or of `kept`
-    path: str
+    path: str  # "": the rows are in memory
     part: int | None
     kept: Any = None  # the rows of the block that were kept, where others were left out
 
@@ -53,9 +55,11 @@ class Place(NamedTuple):
 
     def named(self, row):
         """Words for a row of the batch."""
-        part = "" if self.part is None else f"block {self.part} of "
         number = self.row + row
         number = number if self.kept is None else self.kept[number]
+        if not self.path:
+            return f"row {number} of block {self.block} of the rows in memory"
+        part = "" if self.part is None else f"block {self.part} of "
         return f"row {number} of {part}{self.path}"
 
 
@@ -200,7 +204,10 @@ def _digest(fragment):
     found = hashlib.sha256(usedforsecurity=False)
     for batch in fragment.to_batches(use_threads=False):
         for row in range(0, batch.num_rows, _DIGESTED):
-            found.update(batch.slice(row, _DIGESTED).serialize())
+            # Of a dictionary the numbers alone would be digested.
+            arrays = [plain(array) for array in batch.slice(row, _DIGESTED).columns]
+            some = pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+            found.update(some.serialize())
     return found.hexdigest()
 
 

@@ -124,7 +124,8 @@ def fit(estimator, X, y, sample_weight, validation, announce=None, keep=lambda: 
     """Fit an estimator; `validation` is (X_val, y_val, sample_weight_val).
 
     ``announce(plan)`` is called with the `MemoryPlan` before training begins, ``keep()`` when the
-    estimator shows the outcome: a checkpoint stays until that has returned.
+    estimator shows the outcome: a checkpoint stays until that has returned, and is written if it
+    raises.
     """
     refuse(type(estimator).__name__, "MLPClassifier or MLPRegressor")
     if is_dataset(X):
@@ -501,15 +502,17 @@ def train(estimator, job, schema, keep):
     try:
         with blas_guard(job.trainings[0].trainer.uses_blas), job.workers:
             ending = _loop.train(estimator, job)
-            for training in job.trainings:
-                training.settle()
-            if job.watched is not None and not ending.error:
-                temperature = job.watched.temperature(job.workers, job.trainings)
+            with job.keeper.ending():
+                for training in job.trainings:
+                    training.settle()
+                if job.watched is not None and not ending.error:
+                    temperature = job.watched.temperature(job.workers, job.trainings)
     finally:
         vectors = [training.result() for training in job.trainings]
         estimator._fitted = _fitted(job, schema, vectors, temperature)
     if not ending.error:
-        keep()
+        with job.keeper.ending():
+            keep()
     if not ending.is_interrupted:
         job.keeper.end()
     if ending.error:

@@ -146,6 +146,8 @@ class Watched:
         if self._order is not None:
             yield "order watched", self._order
             yield "codes watched", self._known
+            if self._weight is not None:
+                yield "weights watched", self._weight
 
     def run(self, workers, trainings):
         """Fill `z` by the parameters that count."""

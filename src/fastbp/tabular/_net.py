@@ -206,6 +206,7 @@ class Training:
         random_state = np.random.RandomState(seed)
         self.params, self.shown = drawn(net, random_state), zeros(net.n_params, net.dtype)
         self.shown[:] = self.params
+        self._predicts = self.shown
         self.moments = tuple(zeros(self.params.size, net.dtype) for _ in range(2))
         self._best = zeros(self.params.size, net.dtype) if keeps_best else None
         self._has_best = False
@@ -302,7 +303,7 @@ class Training:
 
     def outputs(self, data, order, out):
         """Fill `out` with z of these rows, by the parameters that count."""
-        self.trainer.forward(self.shown, data, out, order, raw=True)
+        self.trainer.forward(self._predicts, data, out, order, raw=True)
 
     def keep(self):
         """Take the present parameters for the best."""
@@ -310,9 +311,11 @@ class Training:
         self._has_best = True
 
     def settle(self):
-        """Let the best parameters be those that count, if any were kept."""
-        if self._has_best:
-            np.copyto(self.shown, self._best)
+        """Let the best parameters be those that count, if any were kept.
+
+        The others stay as they are, for a checkpoint.
+        """
+        self._predicts = self.result()
 
     def result(self):
         """The best parameters, or the present ones where none were kept."""

@@ -314,9 +314,9 @@ def _bytes_watched(layout, net, n_members, n_folds):
     if n_folds < 2:
         return layout.row_bytes + n_members * z
     place = np.dtype(np.int64).itemsize
-    _, known, *_ = layout.allocate(1)
+    _, *of_row, _ = layout.allocate(1)  # the target, and the weight if there is one
     members = -(-n_members // n_folds)  # that hold out the same rows
-    return layout.row_bytes + place + members * (place + known.nbytes + z)
+    return layout.row_bytes + place + members * (place + sum(a.nbytes for a in of_row) + z)
 
 
 class _Chosen:

@@ -425,7 +425,8 @@ class Streamed:
             self._rows.begin_epoch()
             self._number, self.is_whole = 0, True
         first = self._number * self._rows.state()["buffer_rows"]
-        for piece in self._rows.pieces(first) if first < self._rows.n_rows else ():
+        is_done = first >= self._rows.n_rows or not all(t.finite for t in job.trainings)
+        for piece in () if is_done else self._rows.pieces(first):
             window = piece.data._replace(order=piece.order)
             self._train_on(window, job, rates, ema_decay)
             if not all(training.finite for training in job.trainings):
