@@ -175,7 +175,7 @@ def _minimize(estimator, job, history, course, minimize):
         minimize = functools.partial(_data_parallel.minimize, job.ranks, minimize)
     result = minimize(
         value_and_grad,
-        x0=params.copy(),
+        params.copy(),
         method="L-BFGS-B",
         jac=True,
         options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
