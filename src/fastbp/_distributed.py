@@ -65,28 +65,23 @@ def is_first():
     return ranks is None or ranks.rank == 0
 
 
+# Around what a fit does that is alone.
+_NOTHING = nullcontext()
+
+
 def agreeing(ranks):
     """`Ranks.agreeing`, or nothing for a fit that is alone."""
-    return nullcontext() if ranks is None else ranks.agreeing()
+    return _NOTHING if ranks is None else ranks.agreeing()
 
 
 def fitting(ranks):
     """`Ranks.fitting`, or nothing for a fit that is alone."""
-    return nullcontext() if ranks is None else ranks.fitting()
+    return _NOTHING if ranks is None else ranks.fitting()
 
 
-@contextmanager
 def alike(ranks):
-    """A check that all ranks fail alike, without an exchange; nothing if alone.
-
-    What else is raised in it, such as a Ctrl-C, may be on this rank only.
-    """
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        if ranks is not None:
-            ranks.share(error)
-        raise
+    """`Ranks.alike`, or nothing for a fit that is alone."""
+    return _NOTHING if ranks is None else ranks.alike()
 
 
 @contextmanager
@@ -355,6 +350,18 @@ class Ranks:
                 self.exchange("an error", error=error)
             raise
         self.exchange("the end of a block")
+
+    @contextmanager
+    def alike(self):
+        """A check that all ranks fail alike, without an exchange.
+
+        What else is raised in it, such as a Ctrl-C, may be on this rank only.
+        """
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            self.share(error)
+            raise
 
     def share(self, error):
         """Note that all ranks raise this."""

@@ -447,7 +447,7 @@ def rows_to_visit(draft, given, n_rows, rows, batch_size, random_state=None):
         random_state = None
     elif random_state is None:
         random_state = generator_of(draft.random_state)
-    if is_beyond_memory(given.X):
+    if not alone and is_beyond_memory(given.X):
         return MapRows(given.data, n_rows, rows, random_state, given.X, batch_size)
     return _loops.Rows(given.data, n_rows, rows, random_state)
 

@@ -376,12 +376,11 @@ def _pieces(estimator, job, course, arguments):
 
 def _train_piece(estimator, job, piece, course, arguments):
     """Train on these rows, with a pause for each checkpoint; whether all losses were finite."""
-    finite = True
     while True:
         finite = _train_rows(estimator, job, piece, course, arguments)
-        piece = piece._replace(row=job.trainer.rows_done)
-        if not finite or piece.row == piece.n_rows:
+        if not finite or job.trainer.rows_done == piece.n_rows:
             return finite
+        piece = piece._replace(row=job.trainer.rows_done)
         job.keeper.write_if_due()
 
 
