@@ -229,7 +229,8 @@ with fastbp.distributed(comm):
     assert ended - noted(tmp_path, "failed", 1)["time"] < 10
     told = done.stdout + done.stderr
     if how == "killed":
-        assert "KILLED" in told.upper()
+        # By mpiexec; or by the MPI of the other rank, where that was just reading from this one.
+        assert "KILLED" in told.upper() or "Abort(" in told
     else:
         assert "rank 1" in told or how == "exit without a word"
         why = {"exit": "had enough", "exit without a word": "do different things"}
