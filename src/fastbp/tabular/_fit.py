@@ -128,15 +128,13 @@ def fit(estimator, X, y, sample_weight, validation, announce=None, keep=lambda: 
     raises.
     """
     refuse(type(estimator).__name__, "MLPClassifier or MLPRegressor")
+    begin = _begin
     if is_dataset(X):
-        from . import _stream_fit  # which needs pyarrow
-
-        _stream_fit.fit(estimator, X, y, sample_weight, validation, announce, keep)
-        return
+        from ._stream_fit import begin  # which needs pyarrow
     began = monotonic()
     with ExitStack() as stack:
         passed = X, y, sample_weight
-        begun = _begin(stack, estimator, passed, validation, announce, began)
+        begun = begin(stack, estimator, passed, validation, announce, began)
         if begun is None:
             keep()
         else:

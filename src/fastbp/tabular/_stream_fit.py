@@ -4,9 +4,7 @@ The first pass over the dataset finds the kinds of its columns, what their encod
 what y comes to; a second one encodes the rows that are watched; then there is one for each epoch.
 """
 
-from contextlib import ExitStack
 from functools import partial
-from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,20 +63,11 @@ class Given(NamedTuple):
     max_memory: int
 
 
-def fit(estimator, dataset, y, sample_weight, validation, announce, keep):
-    """Fit an estimator to a dataset, as `_fit.fit` does it to a table."""
-    began = monotonic()
-    with ExitStack() as stack:
-        passed = dataset, y, sample_weight
-        begun = _begin(stack, estimator, passed, validation, announce, began)
-        if begun is None:
-            keep()
-        else:
-            _fit.train(estimator, *begun, keep)
+def begin(stack, estimator, passed, validation, announce, began):
+    """All that comes before training, as `_fit._begin` has it for a table in memory.
 
-
-def _begin(stack, estimator, passed, validation, announce, began):
-    """All that comes before training, as in `_fit`; the counts of the columns end with it."""
+    The counts of the columns end with this call.
+    """
     draft = object.__new__(type(estimator))
     vars(draft).update(estimator.get_params(deep=False))
     keeper = stack.enter_context(keeper_of(draft, began))
